@@ -1,0 +1,324 @@
+"""What a carrier is to the rest of the core: the events it sends us, the orders it takes, the verdicts on its proofs.
+
+Every dialect (a folder beside this file) turns its wire texts into these words and builds its texts from them. No word
+here belongs to one carrier; a name that only one of them uses stays in that carrier's folder.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from patter_core.audio.formats import AudioFormat
+
+__all__ = [
+    "Answerer",
+    "CallOffered",
+    "CallStatus",
+    "CallStatusChanged",
+    "CallerAudio",
+    "Direction",
+    "MachineDetected",
+    "Malformed",
+    "MalformedCode",
+    "MarkReturned",
+    "MediaEvent",
+    "MediaStream",
+    "Pressed",
+    "RecordingChanged",
+    "RecordingStatus",
+    "RestOutcome",
+    "RestRequest",
+    "StreamChange",
+    "StreamChanged",
+    "StreamConnected",
+    "StreamIgnored",
+    "StreamStarted",
+    "StreamState",
+    "StreamStopped",
+    "Verdict",
+    "WebhookEvent",
+]
+
+
+# --- what a media stream tells us ------------------------------------------------------------------------------------
+
+
+class MalformedCode(enum.StrEnum):
+    """Every way a carrier's message can be wrong. Codes are compared; the prose beside them is for people."""
+
+    NOT_JSON = "not_json"  #: not a JSON text, or not text at all
+    NOT_AN_OBJECT = "not_an_object"  #: JSON, but a list, a number, ...
+    TOO_DEEP = "too_deep"  #: nested beyond what the reader allows
+    NO_EVENT = "no_event"  #: no ``event``, or one that is not a string
+    MISSING_FIELD = "missing_field"  #: something needed is not there
+    BAD_FIELD = "bad_field"  #: wrong type, out of range, not one of the known values
+    BAD_BASE64 = "bad_base64"  #: audio that does not decode
+    UNSUPPORTED_FORMAT = "unsupported_format"  #: an encoding, rate or channel count we cannot read
+    WRONG_STREAM = "wrong_stream"  #: the message names another stream
+    SECOND_START = "second_start"  #: ``start`` again on a stream that has started
+    MEDIA_BEFORE_START = "media_before_start"  #: audio before ``start``
+    NOT_STARTED = "not_started"  #: anything else that makes sense only after ``start``
+    UNKNOWN_EVENT = "unknown_event"  #: (carrier's side only) a message no server may send
+    BAD_CALL_SID = "bad_call_sid"  #: a webhook without a well-formed call id
+
+
+class StreamConnected(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The carrier said hello. Says nothing about the call yet."""
+
+
+class StreamStarted(msgspec.Struct, frozen=True, tag=True):
+    """The stream belongs to ``call_id``; its audio is in ``format``. ``parameters`` come from the answer we gave."""
+
+    stream_id: str
+    call_id: str
+    format: AudioFormat
+    parameters: dict[str, str]
+    tracks: tuple[str, ...]
+
+
+class CallerAudio(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """One frame from the caller, still encoded as ``StreamStarted.format`` says.
+
+    ``timestamp_ms`` is the carrier's media clock: it need not start at 0, nor advance by the frame's length. ``chunk``
+    counts the track's frames from 1; 0 when the carrier gave none.
+    """
+
+    timestamp_ms: int
+    chunk: int
+    payload: bytes
+    track: str
+
+
+class MarkReturned(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A mark came back: all audio before it was played, or thrown away by a clear. The ledger knows which."""
+
+    name: str
+
+
+class Pressed(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The caller pressed one key: ``0``-``9``, ``*``, ``#``, ``A``-``D``."""
+
+    digit: str
+
+
+class StreamStopped(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The carrier ended the stream; usually the call is over."""
+
+
+class StreamIgnored(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Legal, and of no use to us: an event of a later protocol version, our own echo, anything after the stop."""
+
+    what: str
+
+
+class Malformed(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The peer sent something wrong. It is counted and skipped. ``detail`` is prose and never holds what was sent."""
+
+    code: MalformedCode
+    detail: str = ""
+
+
+MediaEvent: TypeAlias = (
+    CallerAudio | MarkReturned | Pressed | StreamConnected | StreamStarted | StreamStopped | StreamIgnored | Malformed
+)
+
+
+class StreamState(enum.Enum):
+    """Where one media stream is."""
+
+    CONNECTING = "connecting"  #: the socket is open; nothing says which call it is
+    STREAMING = "streaming"  #: started: audio flows both ways
+    STOPPED = "stopped"  #: the carrier is done with it
+
+
+class MediaStream(Protocol):
+    """One carrier's media protocol on one socket, the server's side. Texts in, events out; no clock, no socket."""
+
+    @property
+    def state(self) -> StreamState:
+        """Where the stream is."""
+        ...
+
+    def receive(self, text: str) -> MediaEvent:
+        """Read one message. Never raises: what is wrong with it comes back as ``Malformed``."""
+        ...
+
+    def media(self, payload: bytes) -> str:
+        """The message that plays ``payload`` (encoded as the stream's outbound format). Before the start it raises
+        ``LocalProtocolError``."""
+        ...
+
+    def mark(self, name: str) -> str:
+        """The message that asks for ``name`` back once everything sent before it was played."""
+        ...
+
+    def clear(self) -> str:
+        """The message that throws away what the carrier has not played yet. Outstanding marks come back at once."""
+        ...
+
+
+# --- webhooks --------------------------------------------------------------------------------------------------------
+
+
+class Direction(enum.StrEnum):
+    """Who called whom, as the agent sees it."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+class CallStatus(enum.StrEnum):
+    """The carrier's word on where a telephone call is."""
+
+    QUEUED = "queued"
+    INITIATED = "initiated"
+    RINGING = "ringing"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    BUSY = "busy"
+    NO_ANSWER = "no_answer"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    UNKNOWN = "unknown"  #: a word we have not met; ``raw`` has it
+
+    @property
+    def final(self) -> bool:
+        """Nothing follows it."""
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {CallStatus.COMPLETED, CallStatus.BUSY, CallStatus.NO_ANSWER, CallStatus.FAILED, CallStatus.CANCELED}
+)
+
+
+class Answerer(enum.StrEnum):
+    """What machine detection heard."""
+
+    HUMAN = "human"
+    MACHINE = "machine"
+    FAX = "fax"
+    UNKNOWN = "unknown"
+
+
+class RecordingStatus(enum.StrEnum):
+    """Where a recording is."""
+
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    ABSENT = "absent"  #: nothing was recorded, or it was too short
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class StreamChange(enum.StrEnum):
+    """What became of a media stream, told by webhook."""
+
+    STARTED = "started"
+    STOPPED = "stopped"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+
+class CallOffered(msgspec.Struct, frozen=True, tag=True):
+    """A call wants an answer. ``params`` is everything the carrier said, first value of a repeated name."""
+
+    call_id: str
+    caller: str
+    callee: str
+    direction: Direction
+    params: dict[str, str]
+
+
+class CallStatusChanged(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A call moved on. Order by ``sequence``, where there is one: arrival order means nothing.
+
+    ``duration_s`` is the call's length (not the billed one), only at the end. ``sip_code`` says why a call failed.
+    """
+
+    call_id: str
+    status: CallStatus
+    raw: str
+    sequence: int | None = None
+    duration_s: int | None = None
+    sip_code: int | None = None
+    answered_by: Answerer | None = None
+    caller: str = ""
+    callee: str = ""
+    direction: Direction = Direction.INBOUND
+    timestamp: str = ""
+
+
+class MachineDetected(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Machine detection's verdict. ``greeting_ended``: the machine is done talking, a message may be left now."""
+
+    call_id: str
+    classification: Answerer
+    raw: str
+    greeting_ended: bool = False
+    duration_ms: int | None = None
+
+
+class RecordingChanged(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A recording moved on. ``url`` has no file extension; fetching it needs the carrier's credentials."""
+
+    call_id: str
+    recording_id: str
+    status: RecordingStatus
+    raw: str
+    url: str = ""
+    duration_s: int | None = None
+    channels: int | None = None
+    started_at: str = ""
+    error_code: int | None = None
+
+
+class StreamChanged(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A media stream started, stopped or failed, told by webhook. ``error`` is the carrier's prose."""
+
+    call_id: str
+    stream_id: str
+    change: StreamChange
+    raw: str
+    error: str = ""
+    timestamp: str = ""
+
+
+WebhookEvent: TypeAlias = CallOffered | CallStatusChanged | MachineDetected | RecordingChanged | StreamChanged
+
+
+# --- proofs and requests ---------------------------------------------------------------------------------------------
+
+
+class Verdict(enum.Enum):
+    """What a signature check found. Only ``VALID`` lets anything through."""
+
+    VALID = "valid"
+    MISSING = "missing"  #: no signature was sent
+    INVALID = "invalid"  #: no key makes this signature over any spelling of this request
+    NO_KEY = "no_key"  #: we have no key to check with: our configuration, not the peer's fault
+    BODY_UNSIGNED = "body_unsigned"  #: the URL is signed, but nothing binds this body to it
+    BODY_CHANGED = "body_changed"  #: the URL is signed and promises another body
+
+
+class RestRequest(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A request to a carrier's REST API. ``auth`` is the *name* of a secret; the edge turns it into a header."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    auth: str
+
+
+class RestOutcome(enum.Enum):
+    """What an answer of a carrier's REST API means for the order we gave."""
+
+    DONE = "done"
+    ALREADY_ENDED = "already_ended"  #: the call was over: for a hang-up, success
+    RETRY = "retry"  #: not now: rate limit or their fault
+    REFUSED = "refused"  #: not like this: repeating it will not help
+    UNAUTHORIZED = "unauthorized"  #: our credentials are wrong

@@ -1,0 +1,261 @@
+"""TwiML, the XML that tells Twilio what to do with a call: written for answers, read by the simulator.
+
+Source: twilio.com/docs/voice/twiml. One line, UTF-8 declaration, what a verb needs and nothing else. A ``<Stream>``'s
+query string is not forwarded by Twilio, so a stream URL must not have one: ``<Parameter>`` or the path carry data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+from xml.etree import ElementTree
+
+import msgspec
+
+__all__ = [
+    "MAX_INLINE",
+    "MAX_PARAMETER",
+    "MAX_TWIML",
+    "Connect",
+    "Dial",
+    "Hangup",
+    "Pause",
+    "Redirect",
+    "Reject",
+    "Say",
+    "Unknown",
+    "Verb",
+    "connect_stream",
+    "hang_up",
+    "read_twiml",
+    "reject",
+    "say_and_hang_up",
+    "write_twiml",
+]
+
+MAX_PARAMETER = 499
+"""Twilio wants a ``<Parameter>``'s name and value below 500 characters together."""
+
+MAX_TWIML = 64 * 1024
+"""The largest document ``read_twiml`` looks at: what Twilio accepts from a webhook."""
+
+MAX_INLINE = 4000
+"""The longest ``Twiml`` Twilio takes in a REST request."""
+
+
+class Connect(msgspec.Struct, frozen=True, tag=True):
+    """``<Connect><Stream>``: a two-way stream. What follows runs only after the server closes the socket."""
+
+    url: str
+    parameters: dict[str, str] = {}
+    action: str = ""
+
+
+class Reject(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """``<Reject>``: do not answer. ``busy`` or ``rejected``. Costs nothing."""
+
+    reason: str = "rejected"
+
+
+class Say(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """``<Say>``: the carrier's own voice."""
+
+    text: str
+    language: str = ""
+
+
+class Hangup(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """``<Hangup>``."""
+
+
+class Pause(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """``<Pause>``, whole seconds."""
+
+    length_s: int = 1
+
+
+class Dial(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """``<Dial>`` of one number. ``action`` is fetched when that leg ends; without one the next verb runs."""
+
+    number: str
+    action: str = ""
+    caller_id: str = ""
+
+
+class Redirect(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """``<Redirect>``: fetch other TwiML."""
+
+    url: str
+    method: str = "POST"
+
+
+class Unknown(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A verb, or a use of one, that this reader does not model. Never written."""
+
+    name: str
+
+
+Verb: TypeAlias = Connect | Reject | Say | Hangup | Pause | Dial | Redirect | Unknown
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def connect_stream(url: str, parameters: Mapping[str, str], action: str = "", after: Sequence[Verb] = ()) -> str:
+    """Answer by connecting the call to the WebSocket at ``url``; ``after`` runs once that socket is closed by us.
+
+    A parameter whose name and value are too long for Twilio together is left out whole: half a value would look like a
+    value. The same for one without a name. ``url`` is ``wss://`` (``ws://`` for a simulated carrier; Twilio itself
+    refuses it with error 31922) without query and fragment, else ``ValueError``.
+    """
+    if not url.startswith(("wss://", "ws://")) or "?" in url or "#" in url:
+        raise ValueError("a stream URL is wss://, without query or fragment")
+    return write_twiml([Connect(url, dict(parameters), action), *after])
+
+
+def reject(reason: str = "busy") -> str:
+    """Refuse the call before answering it: ``busy`` or ``rejected``."""
+    if reason not in ("busy", "rejected"):
+        raise ValueError("reason is busy or rejected")
+    return write_twiml([Reject(reason)])
+
+
+def say_and_hang_up(text: str, language: str = "") -> str:
+    """Say ``text`` in Twilio's voice, then hang up. ``language`` is a tag such as ``de`` or ``de-DE``; else en-US."""
+    return write_twiml([Say(text, _locale(language)), Hangup()])
+
+
+def hang_up() -> str:
+    """End the call."""
+    return write_twiml([Hangup()])
+
+
+def write_twiml(verbs: Iterable[Verb]) -> str:
+    """One document of these verbs, in order."""
+    return f'<?xml version="1.0" encoding="UTF-8"?><Response>{"".join(map(_verb, verbs))}</Response>'
+
+
+def _verb(verb: Verb) -> str:
+    match verb:
+        case Connect(url, parameters, action):
+            inner = "".join(
+                _element("Parameter", {"name": name, "value": value})
+                for name, value in parameters.items()
+                if name and len(name) + len(value) <= MAX_PARAMETER
+            )
+            return _element("Connect", {"action": action}, _element("Stream", {"url": url}, inner))
+        case Reject(reason):
+            return _element("Reject", {"reason": reason})
+        case Say(text, language):
+            return _element("Say", {"language": language}, _text(text))
+        case Hangup():
+            return _element("Hangup", {})
+        case Pause(length_s):
+            return _element("Pause", {"length": str(length_s)})
+        case Dial(number, action, caller_id):
+            return _element("Dial", {"action": action, "callerId": caller_id}, _text(number))
+        case Redirect(url, method):
+            return _element("Redirect", {"method": method}, _text(url))
+        case Unknown(name):
+            raise ValueError(f"cannot write {name}")
+
+
+def _element(name: str, attributes: Mapping[str, str], inner: str = "") -> str:
+    # An empty attribute is one not given, but a <Parameter> may well have an empty value.
+    written = "".join(f' {key}="{_attribute(value)}"' for key, value in attributes.items() if value or key == "value")
+    return f"<{name}{written}>{inner}</{name}>" if inner else f"<{name}{written} />"
+
+
+# What XML 1.0 cannot carry, escaped or not: most control characters, lone surrogates, two non-characters.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_IN_TEXT = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord("\r"): "&#13;"}
+# Unescaped line ends and tabs in an attribute would be read back as spaces.
+_IN_ATTRIBUTE = _IN_TEXT | {ord('"'): "&quot;", ord("\n"): "&#10;", ord("\t"): "&#9;"}
+
+
+def _text(text: str) -> str:
+    return _FORBIDDEN.sub("", text).translate(_IN_TEXT)
+
+
+def _attribute(text: str) -> str:
+    return _FORBIDDEN.sub("", text).translate(_IN_ATTRIBUTE)
+
+
+# Twilio's voices want a region; a bare language gets its usual one, anything else goes out as it is.
+_REGIONS = {
+    "cs": "cs-CZ",
+    "da": "da-DK",
+    "de": "de-DE",
+    "en": "en-US",
+    "es": "es-ES",
+    "fi": "fi-FI",
+    "fr": "fr-FR",
+    "hi": "hi-IN",
+    "it": "it-IT",
+    "ja": "ja-JP",
+    "ko": "ko-KR",
+    "nb": "nb-NO",
+    "nl": "nl-NL",
+    "pl": "pl-PL",
+    "pt": "pt-BR",
+    "ru": "ru-RU",
+    "sv": "sv-SE",
+    "tr": "tr-TR",
+    "zh": "zh-CN",
+}
+
+
+def _locale(language: str) -> str:
+    return _REGIONS.get(language.lower(), language)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_twiml(xml: str) -> list[Verb]:
+    """The verbs of a document. Raises ``ValueError`` for anything that is not a bounded, DTD-free ``<Response>``.
+
+    Without a document type declaration there are no entities to expand; so the declaration itself is refused, wherever
+    the text has one.
+    """
+    if len(xml) > MAX_TWIML:
+        raise ValueError(f"TwiML longer than {MAX_TWIML} characters")
+    if "<!DOCTYPE" in xml:
+        raise ValueError("TwiML with a document type declaration")
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"TwiML is not XML: {error}") from None
+    if root.tag != "Response":
+        raise ValueError("TwiML is a <Response>")
+    return [_read(element) for element in root]
+
+
+def _read(element: ElementTree.Element) -> Verb:
+    text = "".join(element.itertext()).strip()
+    match element.tag:
+        case "Connect":
+            stream = element.find("Stream")
+            if stream is None:
+                return Unknown("Connect")
+            parameters = {one.get("name", ""): one.get("value", "") for one in stream.findall("Parameter")}
+            return Connect(stream.get("url", ""), parameters, element.get("action", ""))
+        case "Reject":
+            return Reject(element.get("reason", "rejected"))
+        case "Say":
+            return Say(text, element.get("language", ""))
+        case "Hangup":
+            return Hangup()
+        case "Pause":
+            length = element.get("length", "1")
+            return Pause(int(length)) if re.fullmatch("[0-9]{1,5}", length) else Unknown("Pause")
+        case "Dial":
+            numbers = element.findall("Number")
+            if len(numbers) != len(element) or len(numbers) > 1:  # a conference, a SIP leg, several at once
+                return Unknown("Dial")
+            return Dial(text, element.get("action", ""), element.get("callerId", ""))
+        case "Redirect":
+            return Redirect(text, element.get("method", "POST"))
+        case tag:
+            return Unknown(str(tag))
