@@ -9,9 +9,14 @@ from __future__ import annotations
 import heapq
 from typing import Generic, TypeVar
 
-__all__ = ["Timers"]
+__all__ = ["Timers", "later"]
 
 K = TypeVar("K")
+
+
+def later(now: int, seconds: float) -> int:
+    """``now`` plus ``seconds``, in microseconds; at least one later, so that no deadline is due when it is set."""
+    return now + max(1, round(seconds * 1_000_000))
 
 
 class Timers(Generic[K]):

@@ -1,0 +1,128 @@
+"""What the user's callbacks are given, and what ``on_call_start`` may give back. Plain data, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..config import AgentSpec
+from .metrics import CallMetrics, CostBreakdown, TurnMetrics, summarise
+from .spec import CallSpec
+from .transcript import Line
+
+__all__ = ["apply_override", "call_metrics", "end", "message", "metrics", "start", "transcript"]
+
+_OVERRIDES = {"system_prompt": str, "first_message": str, "language": str, "voice": str, "variables": dict}
+
+
+def start(spec: CallSpec, parameters: dict[str, str]) -> dict[str, Any]:
+    """For ``on_call_start``."""
+    return {
+        "call_id": spec.call_id,
+        "caller": spec.caller,
+        "callee": spec.callee,
+        "direction": spec.direction,
+        "custom_params": dict(parameters),
+        "telephony_provider": spec.carrier,
+    }
+
+
+def apply_override(agent: AgentSpec, value: Any) -> tuple[AgentSpec, list[tuple[str, str]]]:
+    """The agent with what ``on_call_start`` returned, checked; and what could not be applied, as (key, why)."""
+    if value is None:
+        return agent, []
+    if not isinstance(value, dict):
+        return agent, [("", f"on_call_start returned {type(value).__name__}, not a dict")]
+    good: dict[str, Any] = {}
+    ignored: list[tuple[str, str]] = []
+    for key, new in value.items():
+        wanted = _OVERRIDES.get(key) if isinstance(key, str) else None
+        if wanted is None:
+            ignored.append((str(key), f"only {', '.join(sorted(_OVERRIDES))} can be overridden"))
+        elif not isinstance(new, wanted):
+            ignored.append((key, f"must be {wanted.__name__}, not {type(new).__name__}"))
+        elif key == "variables":
+            good[key] = {**agent.variables, **{str(name): str(text) for name, text in new.items()}}
+        else:
+            good[key] = new
+    return msgspec.structs.replace(agent, **good), ignored
+
+
+def transcript(spec: CallSpec, line: Line, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """For ``on_transcript``."""
+    return {"role": line.role, "text": line.text, "call_id": spec.call_id, "history": history}
+
+
+def message(spec: CallSpec, text: str, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """For the reply handler (``on_message``)."""
+    return {
+        "text": text,
+        "call_id": spec.call_id,
+        "caller": spec.caller,
+        "callee": spec.callee,
+        "history": history,
+    }
+
+
+def metrics(spec: CallSpec, turn: TurnMetrics) -> dict[str, Any]:
+    """For ``on_metrics``."""
+    return {"call_id": spec.call_id, "turn": turn, "cost_so_far": CostBreakdown()}
+
+
+def call_metrics(
+    spec: CallSpec,
+    duration_us: int,
+    turns: Sequence[TurnMetrics],
+    *,
+    frames_in: int,
+    frames_out: int,
+    marks_played: int,
+    marks_discarded: int,
+    malformed: int,
+    frames_dropped: int,
+) -> CallMetrics:
+    """The figures of a whole call."""
+    return CallMetrics(
+        call_id=spec.call_id,
+        duration_seconds=round(duration_us / 1e6, 3),
+        turns=tuple(turns),
+        cost=CostBreakdown(),
+        latency_avg=summarise(turns, None),
+        latency_p50=summarise(turns, 0.5),
+        latency_p90=summarise(turns, 0.9),
+        latency_p95=summarise(turns, 0.95),
+        latency_p99=summarise(turns, 0.99),
+        provider_mode=str(spec.agent.engine.__struct_config__.tag),
+        telephony_provider=spec.carrier,
+        frames_in=frames_in,
+        frames_out=frames_out,
+        marks_played=marks_played,
+        marks_discarded=marks_discarded,
+        malformed_messages=malformed,
+        frames_dropped=frames_dropped,
+    )
+
+
+def end(
+    spec: CallSpec,
+    reason: str,
+    ended_at: float,
+    pairs: list[dict[str, Any]],
+    history: list[dict[str, Any]],
+    figures: CallMetrics,
+) -> dict[str, Any]:
+    """For ``on_call_end``."""
+    return {
+        "call_id": spec.call_id,
+        "caller": spec.caller,
+        "callee": spec.callee,
+        "direction": spec.direction,
+        "telephony_provider": spec.carrier,
+        "ended_at": ended_at,
+        "reason": reason,
+        "transcript": pairs,
+        "conversation_history": history,
+        "metrics": figures,
+    }

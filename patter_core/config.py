@@ -1,0 +1,215 @@
+"""Options, validated and resolved once: what the application wrote becomes plain data the machines can hold.
+
+Two layers. *Options* (``Twilio``, ``Agent``, engines) are what people write; they may hold callables and keys, and
+keep ``None`` for what the environment is to supply. *Specs* are data only: callables became handler names, keys
+became names of secrets. ``resolve`` goes from one to the other, given the environment; what is missing raises one
+``ConfigError`` naming every variable at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from .audio.formats import L16_16K, AudioFormat
+from .contract import Lane
+from .errors import ConfigError
+from .settings import CallSettings, ServerSettings
+
+__all__ = [
+    "AgentSpec",
+    "CarrierSpec",
+    "EchoSpec",
+    "EngineSpec",
+    "HandlerSpec",
+    "PipelineSpec",
+    "PublicUrl",
+    "ServerConfig",
+    "Twilio",
+    "check_port",
+    "fill",
+]
+
+FALLBACK_TEXT = "Sorry, something went wrong on our side. Could you say that again, please?"
+
+
+# --- what people write -----------------------------------------------------------------------------------------------
+
+
+class Twilio(msgspec.Struct, frozen=True, kw_only=False):
+    """Twilio credentials: from the arguments, else TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN.
+
+    ``auth_token`` may be several, comma-separated, while one is being rotated: any verifies, the first signs.
+    """
+
+    account_sid: str | None = None
+    auth_token: str | None = None
+    base_url: str = "https://api.twilio.com"
+
+    def __repr__(self) -> str:
+        return f"Twilio(account_sid={self.account_sid!r})"
+
+    @property
+    def carrier(self) -> str:
+        """The carrier's name, as in its routes."""
+        return "twilio"
+
+    def resolve(self, environ: Mapping[str, str], missing: list[str]) -> CarrierSpec:
+        """Fill in from the environment; add what is missing to ``missing``."""
+        sid = self.account_sid or environ.get("TWILIO_ACCOUNT_SID", "")
+        token = self.auth_token or environ.get("TWILIO_AUTH_TOKEN", "")
+        if not sid:
+            missing.append("TWILIO_ACCOUNT_SID (or Twilio(account_sid=...))")
+        if not token:
+            missing.append("TWILIO_AUTH_TOKEN (or Twilio(auth_token=...))")
+        keys = tuple(part.strip() for part in token.split(",") if part.strip())
+        return CarrierSpec(name="twilio", account=sid, keys=keys, base_url=self.base_url.rstrip("/"))
+
+
+# --- what the machines hold ------------------------------------------------------------------------------------------
+
+
+class HandlerSpec(msgspec.Struct, frozen=True):
+    """A named handler at the edge and the lane it runs in."""
+
+    name: str
+    lane: Lane = Lane.LOOP
+
+
+class EchoSpec(msgspec.Struct, frozen=True, tag="echo"):
+    """Says back what it hears."""
+
+
+class PipelineSpec(msgspec.Struct, frozen=True, tag="pipeline"):
+    """Speech-to-text, reply, text-to-speech. Without ``stt`` the agent only speaks."""
+
+    reply: HandlerSpec
+    tts: HandlerSpec
+    stt: HandlerSpec | None = None
+    stt_format: AudioFormat = L16_16K
+    tts_format: AudioFormat = L16_16K
+    fallback_text: str = FALLBACK_TEXT
+
+
+EngineSpec = EchoSpec | PipelineSpec
+
+
+class AgentSpec(msgspec.Struct, frozen=True):
+    """An agent as data."""
+
+    engine: EngineSpec
+    system_prompt: str = ""
+    first_message: str = ""
+    language: str = "en"
+    voice: str = ""
+    variables: dict[str, str] = {}
+    barge_in_threshold_ms: int = 300
+    callbacks: dict[str, HandlerSpec] = {}  # on_call_start, on_call_end, on_transcript, on_metrics
+
+
+class CarrierSpec(msgspec.Struct, frozen=True):
+    """A carrier's account. ``keys`` verify webhooks and never leave this object: its repr hides them."""
+
+    name: str
+    account: str = ""
+    keys: tuple[str, ...] = ()
+    base_url: str = ""
+
+    def __repr__(self) -> str:
+        return f"CarrierSpec(name={self.name!r}, account={self.account!r}, keys=<{len(self.keys)} hidden>)"
+
+
+_HOST = re.compile(r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])$")
+
+
+class PublicUrl(msgspec.Struct, frozen=True):
+    """Where the carrier reaches us: what signatures are checked against and stream URLs are built from."""
+
+    host: str
+    port: int | None = None
+    prefix: str = ""
+    secure: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> PublicUrl:
+        """A host, or a URL with optional port and path prefix (decision 3)."""
+        url = text if "://" in text else f"https://{text}"
+        advice = (
+            "webhook_url is the public host of this server, such as 'abc.example.com' or 'https://example.com/voice'"
+        )
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as exc:
+            raise ConfigError(f"{advice}; got {text!r} ({exc})") from None
+        scheme = {"wss": "https", "ws": "http"}.get(parts.scheme, parts.scheme)
+        host = parts.netloc.rpartition("@")[2]
+        if port is not None:
+            host = host.rpartition(":")[0]
+        host = host.removesuffix(":")
+        if (
+            scheme not in ("https", "http")
+            or not _HOST.match(host)
+            or parts.query
+            or parts.fragment
+            or "@" in parts.netloc
+        ):
+            raise ConfigError(f"{advice}; got {text!r}")
+        return cls(host=host, port=port, prefix=parts.path.rstrip("/"), secure=scheme == "https")
+
+    @property
+    def origin(self) -> str:
+        """``https://host[:port]/prefix``"""
+        return self._url("https" if self.secure else "http")
+
+    @property
+    def stream_origin(self) -> str:
+        """``wss://host[:port]/prefix``"""
+        return self._url("wss" if self.secure else "ws")
+
+    def _url(self, scheme: str) -> str:
+        port = "" if self.port is None else f":{self.port}"
+        return f"{scheme}://{self.host}{port}{self.prefix}"
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a Switchboard needs to know, as data."""
+
+    public_url: PublicUrl
+    carriers: tuple[CarrierSpec, ...]
+    agents: dict[str, AgentSpec]  # by called number; "" for any other
+    settings: ServerSettings = ServerSettings()
+    call: CallSettings = CallSettings()
+    require_signature: bool = True
+    require_upgrade_signature: bool = False
+    authenticate_streams: bool = True
+    ticket_secret: str = ""
+    trace_dir: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"ServerConfig(public_url={self.public_url.origin!r}, carriers={[c.name for c in self.carriers]})"
+
+    def agent_for(self, number: str) -> AgentSpec | None:
+        """The agent that answers a called number."""
+        return self.agents.get(number) or self.agents.get("")
+
+
+def check_port(port: Any) -> int:
+    """``port`` as an int of 1 to 65535, or ConfigError."""
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+        raise ConfigError(f"port must be an integer from 1 to 65535, got {port!r}")
+    return port
+
+
+_VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def fill(text: str, variables: Mapping[str, Any]) -> str:
+    """Put ``{variables}`` into a text in one pass: a value that contains braces is not expanded again, an unknown name
+    stays as it is."""
+    return _VARIABLE.sub(lambda m: str(variables[m[1]]) if m[1] in variables else m[0], text)

@@ -1,0 +1,81 @@
+"""One line for the log per event: the call's id, numbers masked, what was said left out unless asked for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from . import events as ev
+
+__all__ = ["DEBUG", "ERROR", "INFO", "WARNING", "describe", "mask"]
+
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # the standard library's levels
+
+_LEVELS: dict[type, int] = {
+    ev.TranscriptLine: DEBUG,
+    ev.TurnCompleted: DEBUG,
+    ev.StreamAttached: DEBUG,
+    ev.StreamDetached: DEBUG,
+    ev.CarrierReported: DEBUG,
+    ev.Refused: WARNING,
+    ev.MalformedMessage: WARNING,
+    ev.FramesDropped: WARNING,
+    ev.CallbackFailed: ERROR,
+    ev.CallbackTimedOut: ERROR,
+    ev.CallbackDropped: ERROR,
+    ev.SpeechFailed: ERROR,
+    ev.HangUpFailed: ERROR,
+    ev.OverrideIgnored: WARNING,
+    ev.SignatureUnchecked: WARNING,
+    ev.UpgradeUnsigned: WARNING,
+    ev.Bug: ERROR,
+}
+_NUMBER = re.compile(r"\+?\d{7,15}")
+_LONG_NUMBER = re.compile(r"(?<![\w.])\+?\d{8,15}(?![\w.])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_WORDS = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+def mask(number: str) -> str:
+    """A phone number with only its first three and last two digits left: ``+15*******01``."""
+    if not _NUMBER.fullmatch(number):
+        return number
+    return number[:3] + "*" * (len(number) - 5) + number[-2:]
+
+
+def _value(field: str, value: Any) -> str:
+    if field in ("caller", "callee") and _NUMBER.fullmatch(value):
+        return mask(value)
+    if isinstance(value, str):
+        # One line per event: what a stranger wrote must not be able to begin another one.
+        text = _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", value)
+        return _LONG_NUMBER.sub(lambda m: mask(m[0]), text)
+    if hasattr(value, "value"):
+        return str(value.value)
+    return str(value)
+
+
+def describe(event: Any) -> tuple[int, str, str]:
+    """Level, text and call id of an event. A transcript's line is its role and length only."""
+    kind = type(event)
+    level = _LEVELS.get(kind, INFO)
+    title = _WORDS.sub(" ", kind.__name__).lower()
+    call_id = str(getattr(event, "call_id", ""))
+    if isinstance(event, ev.TranscriptLine):
+        cut = ", interrupted" if event.interrupted else ""
+        return level, f"{event.role} said {len(event.text)} characters{cut}", call_id
+    if isinstance(event, ev.ShutdownStep):
+        return level, f"shutdown {event.step}/6: {event.name}" + (f" ({event.detail})" if event.detail else ""), call_id
+    if isinstance(event, ev.CarrierReported):
+        return level, f"{title}: {type(event.report).__name__}", call_id
+    if isinstance(event, ev.TurnCompleted):
+        return level, f"turn {event.turn.turn_index}: answered in {event.turn.latency.agent_response_ms:g} ms", call_id
+    fields = []
+    if isinstance(event, msgspec.Struct):
+        for field in event.__struct_fields__:
+            value = getattr(event, field)
+            if field != "call_id" and value not in ("", None):
+                fields.append(f"{field}={_value(field, value)}")
+    return level, f"{title} {' '.join(fields)}".strip(), call_id
