@@ -1,0 +1,336 @@
+"""What a ``Patter`` is on every loop: options checked, agents resolved, a board and its tables built.
+
+The adapters' own ``Patter`` classes add only what awaits.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from patter_core.agent import Agent, resolve_agent
+from patter_core.call.spec import CallSpec
+from patter_core.carriers.dialects import DIALECTS, dialect_of
+from patter_core.config import CarrierSpec, PublicUrl, ServerConfig, Twilio, check_port
+from patter_core.errors import ConfigError
+from patter_core.logline import describe
+from patter_core.settings import CallSettings, ServerSettings
+from patter_core.switchboard import Switchboard
+
+from . import files
+from .control import with_control
+from .sockets import listen
+
+__all__ = ["App", "PatterBase", "Plan", "log_event"]
+
+log = logging.getLogger("patter")
+
+_LATER = {
+    "llm": "language models",
+    "tools": "tools",
+    "guardrails": "guardrails",
+    "hooks": "hooks",
+    "text_transforms": "text transforms",
+    "vad": "a voice detector of your own",
+    "audio_filter": "audio filters",
+    "background_audio": "background audio",
+}
+
+
+def log_event(event: Any) -> None:
+    """One log record for one event: the call's id, numbers masked, never a secret."""
+    level, text, call_id = describe(event)
+    log.log(level, "%s%s", f"[{call_id}] " if call_id else "", text, extra={"call_id": call_id})
+
+
+def _epoch() -> int:
+    return int(time.time() * 1_000_000)
+
+
+class App:
+    """A board with everything an adapter needs to carry it."""
+
+    def __init__(
+        self,
+        board: Switchboard,
+        handlers: dict[str, Callable[..., Any]],
+        secrets: dict[str, str],
+        listeners: list[socket.socket],
+        on_event: Callable[[Any], object],
+        server_tls: ssl.SSLContext | None,
+    ) -> None:
+        self.board = board
+        self.handlers = handlers
+        self.secrets = secrets
+        self.listeners = listeners
+        self.on_event = on_event
+        self.server_tls = server_tls
+
+
+class Plan:
+    """One call to be carried inside somebody else's server, by ``run_call``."""
+
+    def __init__(self, spec: CallSpec, handlers: dict[str, Callable[..., Any]], secrets: dict[str, str], trace: str):
+        self.spec = spec
+        self.handlers = handlers
+        self.secrets = secrets
+        self.trace = trace
+        self.seed = os.urandom(16)
+
+
+class PatterBase:
+    """The options of a ``Patter``, checked at construction.
+
+    ``carrier`` is one carrier or a list; ``webhook_url`` the public origin (a host, or a URL with port and path);
+    credentials come from the arguments or from ``environ`` (default: the process's environment). What is missing or
+    wrong raises ``ConfigError`` (a ``ValueError``) that says what to change.
+    """
+
+    def __init__(
+        self,
+        carrier: Twilio | Sequence[Twilio] | None = None,
+        phone_number: str | Sequence[str] = "",
+        webhook_url: str = "",
+        tunnel: Any = None,
+        pricing: Any = None,
+        *,
+        require_signature: bool = True,
+        require_upgrade_signature: bool = False,
+        authenticate_streams: bool = True,
+        ticket_secret: str = "",
+        trusted_proxies: Sequence[str] = (),
+        max_calls: int | None = None,
+        max_streams_per_ip: int = 10,
+        settings: ServerSettings | None = None,
+        call_settings: CallSettings | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        if tunnel:
+            raise ConfigError("tunnel= is not available in this version: run your tunnel and pass webhook_url=")
+        if pricing is not None:
+            raise ConfigError("pricing= is not available in this version")
+        env = dict(os.environ if environ is None else environ)
+        carriers = [Twilio()] if carrier is None else [carrier] if isinstance(carrier, Twilio) else list(carrier)
+        if not carriers or not all(hasattr(one, "resolve") for one in carriers):
+            raise ConfigError(f"carrier must be one of {sorted(DIALECTS)} (Twilio(), ...), or a list of them")
+        missing: list[str] = []
+        specs = [one.resolve(env, missing) for one in carriers]
+        if not require_signature:
+            missing = [name for name in missing if "AUTH_TOKEN" not in name]
+        if missing:
+            raise ConfigError(f"missing credentials: {', '.join(missing)}")
+        if not webhook_url:
+            raise ConfigError("webhook_url is missing: the public host the carrier reaches, such as 'abc.example.com'")
+        self.carriers: tuple[CarrierSpec, ...] = tuple(specs)
+        self.public_url = PublicUrl.parse(webhook_url)
+        self.phone_numbers = [phone_number] if isinstance(phone_number, str) else list(phone_number)
+        base = settings or ServerSettings()
+        replaced = {name: getattr(base, name) for name in base.__struct_fields__}
+        if max_calls is not None:
+            replaced["max_calls"] = max_calls
+        if max_streams_per_ip != 10:
+            replaced["max_streams_per_ip"] = max_streams_per_ip
+        self.settings = ServerSettings(**replaced)
+        self.call_settings = call_settings or CallSettings()
+        self._admission = ServerConfig(
+            public_url=self.public_url,
+            carriers=self.carriers,
+            agents={},
+            call=self.call_settings,
+            require_signature=require_signature,
+            require_upgrade_signature=require_upgrade_signature,
+            authenticate_streams=authenticate_streams,
+            ticket_secret=ticket_secret,
+            trusted_proxies=tuple(trusted_proxies),
+        )
+        self._order: Callable[..., None] = lambda verb, **args: None
+
+    def agent(
+        self,
+        system_prompt: str = "",
+        engine: Any = None,
+        stt: Any = None,
+        llm: Any = None,
+        tts: Any = None,
+        voice: str = "alloy",
+        model: str = "",
+        language: str = "en",
+        first_message: str = "",
+        tools: Any = None,
+        variables: Mapping[str, Any] | None = None,
+        guardrails: Any = None,
+        hooks: Any = None,
+        text_transforms: Any = None,
+        vad: Any = None,
+        audio_filter: Any = None,
+        background_audio: Any = None,
+        barge_in_threshold_ms: int = 300,
+        aggressive_first_flush: bool = False,
+        **more: Any,
+    ) -> Agent:
+        """An agent, checked. Options of the reference that this version does not have yet are refused, not ignored."""
+        given = {
+            "llm": llm,
+            "tools": tools,
+            "guardrails": guardrails,
+            "hooks": hooks,
+            "text_transforms": text_transforms,
+            "vad": vad,
+            "audio_filter": audio_filter,
+            "background_audio": background_audio,
+        }
+        for name, value in given.items():
+            if value:
+                raise ConfigError(f"{name}= is not available in this version ({_LATER[name]})")
+        if model or aggressive_first_flush:
+            raise ConfigError("model= and aggressive_first_flush= belong to engines this version does not have yet")
+        unknown = sorted(set(more) - {"fallback_message"})
+        if unknown:
+            raise ConfigError(f"agent() has no option {', '.join(unknown)}")
+        return Agent(
+            system_prompt=system_prompt,
+            engine=engine,
+            stt=stt,
+            tts=tts,
+            voice=voice,
+            language=language,
+            first_message=first_message,
+            variables=dict(variables or {}),
+            barge_in_threshold_ms=barge_in_threshold_ms,
+            **more,
+        )
+
+    # --- for the adapters --------------------------------------------------------------------------------------------
+
+    def _callbacks(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        callbacks = dict(given)
+        handler = callbacks.get("on_message")
+        if isinstance(handler, str):
+            raise ConfigError("on_message as a URL is not available in this version: pass a function")
+        if callable(handler) and _takes_two(handler):
+            callbacks["on_message"] = _like(handler, with_control(handler, self.carriers[0].name, self._give_order))
+        return callbacks
+
+    def _give_order(self, verb: str, **args: Any) -> None:
+        self._order(verb, **args)
+
+    def _secrets(self) -> dict[str, str]:
+        return {spec.name: dialect_of(spec.name).authorization(spec) for spec in self.carriers}
+
+    def _app(
+        self,
+        agent: Agent | Mapping[str, Agent],
+        *,
+        host: str,
+        port: int,
+        listener: socket.socket | Sequence[socket.socket] | None,
+        callbacks: Mapping[str, Any],
+        trace: str,
+        on_event: Callable[[Any], object] | None,
+        ssl_certfile: str,
+        ssl_keyfile: str,
+        finish_calls_s: float,
+    ) -> App:
+        """Everything ``serve`` needs, checked before a socket is opened."""
+        check_port(port)
+        agents = {"": agent} if isinstance(agent, Agent) else dict(agent)
+        if not agents or not all(isinstance(one, Agent) for one in agents.values()):
+            raise ConfigError("serve() takes an agent made by phone.agent(...), or a dict from numbers to agents")
+        if bool(ssl_certfile) != bool(ssl_keyfile):
+            raise ConfigError("ssl_certfile= and ssl_keyfile= belong together")
+        handlers: dict[str, Callable[..., Any]] = {"file.create": files.create, "file.append": files.append}
+        wired = self._callbacks(callbacks)
+        specs = {
+            number: resolve_agent(one, wired, handlers, f"{number}:" if number else "")
+            for number, one in agents.items()
+        }
+        settings = {name: getattr(self.settings, name) for name in self.settings.__struct_fields__}
+        settings["finish_calls_s"] = finish_calls_s or self.settings.finish_calls_s
+        config = msgspec.structs.replace(
+            self._admission, agents=specs, settings=ServerSettings(**settings), trace_dir=str(trace)
+        )
+        server_tls = None
+        if ssl_certfile:
+            server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            server_tls.load_cert_chain(ssl_certfile, ssl_keyfile)
+        board = Switchboard(config, epoch=_epoch(), seed=os.urandom(32))
+        if listener is None:
+            listeners = [listen(host, port)]
+        else:
+            listeners = [listener] if isinstance(listener, socket.socket) else list(listener)
+        hear = on_event
+
+        def heard(event: Any) -> None:
+            log_event(event)
+            if hear is not None:
+                hear(event)
+
+        return App(board, handlers, self._secrets(), listeners, heard, server_tls)
+
+    def plan(
+        self,
+        agent: Agent,
+        call_id: str,
+        *,
+        caller: str = "",
+        callee: str = "",
+        direction: str = "inbound",
+        trace: str = "",
+        **callbacks: Any,
+    ) -> Plan:
+        """One call for ``run_call``. You have checked its webhook and its socket; ``call_id`` is the carrier's."""
+        unknown = sorted(set(callbacks) - {"on_call_start", "on_call_end", "on_transcript", "on_message", "on_metrics"})
+        if unknown:
+            raise ConfigError(f"plan() has no option {', '.join(unknown)}")
+        handlers: dict[str, Callable[..., Any]] = {"file.create": files.create, "file.append": files.append}
+        spec = resolve_agent(agent, self._callbacks(callbacks), handlers)
+        carrier = self.carriers[0]
+        call = CallSpec(
+            call_id=call_id,
+            carrier=carrier.name,
+            agent=spec,
+            caller=caller,
+            callee=callee,
+            direction=direction,
+            account=carrier.account,
+            base_url=carrier.base_url,
+            settings=self.call_settings,
+            epoch=_epoch(),
+        )
+        return Plan(call, handlers, self._secrets(), str(trace))
+
+
+def _takes_two(handler: Callable[..., Any]) -> bool:
+    """Does ``on_message`` want a ``CallControl`` too?"""
+    try:
+        parameters = inspect.signature(handler).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
+    return len(places) == 2
+
+
+def _like(original: Callable[..., Any], wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    """``wrapped``, of the same kind as ``original``: what is a coroutine function stays one to those who ask."""
+    if inspect.iscoroutinefunction(original):
+
+        async def coroutine(payload: Any) -> Any:
+            return await wrapped(payload)
+
+        return coroutine
+    if inspect.isasyncgenfunction(original):
+
+        async def generator(payload: Any) -> Any:
+            async for item in wrapped(payload):
+                yield item
+
+        return generator
+    return wrapped
