@@ -1,0 +1,108 @@
+"""What the demo shows: a progress line that lives, the transcript as it happens, a table at the end."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from patter_core import events as ev
+from patter_core.call.metrics import TurnMetrics
+from patter_core.simulator.events import SimCallDone, SimCallPlaced, SimProblem
+
+__all__ = ["Screen", "table"]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table; numbers to the right, text to the left."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = []
+        for i, cell in enumerate(cells):
+            number = cell.replace(".", "").replace("-", "").isdigit() or cell == "-"
+            parts.append(cell.rjust(widths[i]) if number else cell.ljust(widths[i]))
+        return "  " + "  ".join(parts).rstrip()
+
+    rule = "  " + "  ".join("-" * width for width in widths)
+    return "\n".join([line(head), rule, *(line(row) for row in rows)])
+
+
+class Screen:
+    """Events in, lines out. On a terminal one line at the bottom is redrawn; elsewhere only whole lines are printed."""
+
+    def __init__(self, out: TextIO | None = None, live: bool | None = None) -> None:
+        self._out = out or sys.stdout
+        self._live = self._out.isatty() if live is None else live
+        self._status = ""
+        self.turns: list[TurnMetrics] = []
+        self.ended: list[ev.CallEnded] = []
+        self.done: list[SimCallDone] = []
+        self.problems: list[str] = []
+
+    def line(self, text: str = "") -> None:
+        """A line that stays."""
+        self._wipe()
+        self._out.write(text + "\n")
+        self._draw()
+
+    def status(self, text: str) -> None:
+        """What is going on right now."""
+        self._wipe()
+        self._status = text
+        self._draw()
+
+    def _wipe(self) -> None:
+        if self._live and self._status:
+            self._out.write("\r\x1b[2K")
+
+    def _draw(self) -> None:
+        if self._live and self._status:
+            self._out.write(self._status[: shutil.get_terminal_size().columns - 1])
+        self._out.flush()
+
+    def hear(self, event: object) -> None:
+        """An event of the server or of the simulated carrier."""
+        match event:
+            case SimCallPlaced():
+                self.status("  ringing: the webhook is posted, signed")
+            case ev.CallOffered():
+                self.status("  webhook verified; the stream is being opened")
+            case ev.CallStarted():
+                self.status("  connected")
+            case ev.TranscriptLine(_, role, text, _, interrupted):
+                who = {"user": "caller", "assistant": "agent"}.get(role, role)
+                self.line(f"  {who:>6}  {text}{' ...' if interrupted else ''}")
+                self.status("  listening" if role == "assistant" else "  thinking")
+            case ev.BargedIn(_, _, heard, dropped):
+                self.line(f"          (interrupted after {heard / 1000:.1f} s; {dropped / 1000:.1f} s never heard)")
+            case ev.TurnCompleted(_, turn):
+                self.turns.append(turn)
+            case ev.CallEnded():
+                self.status("")
+                self.ended.append(event)
+            case SimCallDone():
+                self.done.append(event)
+            case SimProblem(_, detail):
+                self.problems.append(detail)
+                self.line(f"  problem  {detail}")
+            case ev.ShutdownStep(step, name, detail):
+                self.line(f"  {step}/6  {name}" + (f"  ({detail})" if detail else ""))
+            case ev.SpeechFailed(_, stage, detail) | ev.CallbackFailed(_, stage, detail):
+                self.problems.append(f"{stage}: {detail}")
+                self.line(f"  problem  {stage}: {detail}")
+            case ev.Bug(where, detail):
+                self.problems.append(f"bug in {where}: {detail}")
+                self.line(f"  problem  bug in {where}: {detail}")
+
+    def turn_table(self) -> str:
+        """Where each answer's silence went."""
+        head = ("turn", "caller said", "endpoint", "stt", "reply", "tts", "send", "silence heard (ms)")
+        rows = []
+        for turn in self.turns:
+            latency = turn.latency
+            parts = (latency.endpoint_ms, latency.stt_ms, latency.llm_ms, latency.tts_ms, latency.send_ms)
+            figures = [f"{part:.1f}" for part in parts]
+            rows.append((str(turn.turn_index), turn.user_text, *figures, f"{latency.total_ms:.1f}"))
+        return table(head, rows)
