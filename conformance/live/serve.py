@@ -1,0 +1,33 @@
+"""The server under test when it is ours: an echo line on the loop asked for. Prints its port as one JSON line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import signal
+import sys
+
+from conformance.live.target import ACCOUNT, PUBLIC_HOST, TOKEN
+from patter_core import Echo, Twilio
+from patter_core.edge.sockets import listen
+
+
+def main() -> int:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--loop", default="asyncio")
+    parser.add_argument("--rest", required=True, help="base URL of the carrier's REST API")
+    options = parser.parse_args()
+    loop = importlib.import_module(f"patter_{options.loop}")
+    listener = listen("127.0.0.1", 0)
+    carrier = Twilio(ACCOUNT, TOKEN, base_url=options.rest)
+    phone = loop.Patter(carrier=carrier, webhook_url=PUBLIC_HOST, max_calls=50, environ={})
+    signal.signal(signal.SIGTERM, lambda *_: phone.stop_soon())
+    print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+    code: int = loop.run(lambda: phone.serve(phone.agent(engine=Echo()), listener=listener))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Load: how many calls a server carries, and what each costs."""

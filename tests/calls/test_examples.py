@@ -1,0 +1,147 @@
+"""The examples, run against the simulated carrier: one call inside somebody else's server, on each loop."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import runpy
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from patter_core import Echo, Twilio
+from patter_core.edge.sockets import listen
+from patter_core.simulator.carrier import CallPlan, SimulatedCarrier, SimulatorConfig
+from patter_core.simulator.events import SimCallDone
+from patter_core.simulator.script import HangUp, Speak, Wait
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SPEECH = bytes(range(1, 161)) * 8
+PLAN = CallPlan(acts=(Speak(SPEECH), Wait(300), HangUp()))
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    monkeypatch.setenv("TWILIO_ACCOUNT_SID", "AC" + "0" * 31 + "1")
+    monkeypatch.setenv("TWILIO_AUTH_TOKEN", "secret")
+    monkeypatch.setenv("PUBLIC_HOST", "app.example.com")
+
+
+def carrier(port: int, path: str) -> SimulatedCarrier:
+    config = SimulatorConfig(
+        webhook_url=f"https://app.example.com{path}", connect_to=("127.0.0.1", port), auth_token="secret"
+    )
+    return SimulatedCarrier(config, [PLAN, PLAN], seed=os.urandom(8))
+
+
+def finished(events) -> list[SimCallDone]:
+    return [event for event in events if isinstance(event, SimCallDone)]
+
+
+def check(events) -> None:
+    done = finished(events)
+    assert [call.outcome for call in done] == ["completed", "completed"], done
+    for call in done:
+        assert SPEECH in call.heard
+
+
+def test_starlette_under_uvicorn(environment):
+    uvicorn = pytest.importorskip("uvicorn")
+    app = runpy.run_path(str(EXAMPLES / "starlette_app.py"))["app"]
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="websockets-sansio", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        import patter_asyncio
+
+        events = []
+        board = carrier(listener.getsockname()[1], "/voice")
+        patter_asyncio.run(lambda: patter_asyncio.carry(board, on_event=events.append))
+        check(events)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_bare_trio(environment):
+    trio = pytest.importorskip("trio")
+    import patter_trio
+
+    example = runpy.run_path(str(EXAMPLES / "trio_server.py"))
+    events = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(trio.serve_tcp, example["visit"], 0)
+            board = carrier(listeners[0].socket.getsockname()[1], "/voice")
+            await patter_trio.carry(board, on_event=events.append)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    check(events)
+
+
+@pytest.mark.parametrize("name", ["patter_asyncio", "patter_trio"])
+def test_the_ten_line_server(environment, name):
+    loop = importlib.import_module(name)
+    example = runpy.run_path(str(EXAMPLES / "echo_line.py"))
+    listener = listen("127.0.0.1", 0)
+    events = []
+
+    async def call() -> None:
+        board = carrier(listener.getsockname()[1], "/webhooks/twilio/voice")
+        await loop.carry(board, on_event=events.append)
+        phones[0].stop_soon()
+
+    phones = []
+
+    class Module:
+        Echo, Twilio = Echo, Twilio
+
+        @staticmethod
+        def Patter(**options):
+            phones.append(loop.Patter(**options))
+            return phones[0]
+
+    loop.run(lambda: loop.together(lambda: example["main"](Module, listener=listener), call))
+    check(events)
+
+
+def test_your_own_functions(environment, capsys):
+    pytest.importorskip("pocketsphinx")
+    import patter_asyncio
+    from patter_core.audio.g711 import ulaw_encode
+    from patter_core.edge.speech import caller_utterances
+    from patter_core.simulator.script import ListenUntilQuiet
+
+    example = runpy.run_path(str(EXAMPLES / "shop_line.py"))
+    listener = listen("127.0.0.1", 0)
+    phone = patter_asyncio.Patter(carrier=Twilio(), webhook_url="app.example.com")
+    events = []
+    hours = Speak(ulaw_encode(caller_utterances()["book"].pcm))
+    acts = (ListenUntilQuiet(300), hours, ListenUntilQuiet(300), HangUp())
+    config = SimulatorConfig(
+        webhook_url="https://app.example.com/webhooks/twilio/voice",
+        connect_to=("127.0.0.1", listener.getsockname()[1]),
+        auth_token="secret",
+    )
+
+    async def call() -> None:
+        await patter_asyncio.carry(SimulatedCarrier(config, [CallPlan(acts=acts)]), on_event=events.append)
+        await phone.disconnect()
+
+    patter_asyncio.run(lambda: patter_asyncio.together(lambda: example["main"](phone, listener=listener), call))
+    shown = capsys.readouterr().out
+    assert "assistant: Good to hear Elena. What can I do?" in shown
+    assert "user: book a table for two" in shown
+    assert "assistant: Let me see. I have booked a table for two" in shown
+
+
+def test_every_example_is_here():
+    names = {path.name for path in EXAMPLES.glob("*.py")}
+    assert names == {"echo_line.py", "shop_line.py", "starlette_app.py", "trio_server.py"}
+    assert "patter_core" in sys.modules
