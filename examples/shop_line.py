@@ -1,7 +1,7 @@
 """Your own ears, mind and voice: three functions, and every callback. Here they are the offline demo's.
 
 ``stt`` is called with one utterance, ``on_message`` with what was said, ``tts`` with one sentence. Plain functions run
-in worker threads, ``async`` ones on the loop; a generator's first sentence is spoken while the rest is still being made.
+in worker threads, ``async`` ones on the loop; a generator's first sentence is spoken while the rest is being made.
 """
 
 from collections.abc import Iterator

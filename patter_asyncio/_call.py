@@ -9,7 +9,7 @@ from typing import Any
 
 from patter_core.call_board import CallBoard
 from patter_core.contract import ConnId
-from patter_core.edge.app import Plan, log_event
+from patter_core.edge.app import Plan, logged
 from patter_core.edge.line import Line
 from patter_core.reasons import EndReason
 
@@ -98,14 +98,8 @@ async def run_call(
 
     Cancelled from outside it stops listening, gives ``on_call_end`` up to ``leave_s`` to run, and only then lets go.
     """
-
-    def heard(event: Any) -> None:
-        log_event(event)
-        if on_event is not None:
-            on_event(event)
-
     board = CallBoard(plan.spec, trace_dir=plan.trace)
-    drive = Drive(board, handlers=plan.handlers, secrets=plan.secrets, on_event=heard, leave_s=leave_s)
+    drive = Drive(board, handlers=plan.handlers, secrets=plan.secrets, on_event=logged(on_event), leave_s=leave_s)
     line = TextLine(drive, board.conn, receive, send)
     drive.adopt(line)
     running = asyncio.ensure_future(drive.run(lambda _: line.begin()))

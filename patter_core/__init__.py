@@ -3,7 +3,7 @@
 The names below are the public ones; each also lives in a module you can import alone:
 
 * codecs: ``patter_core.audio``, ``patter_core.carriers.twilio`` (signatures, webhooks, TwiML, media streams, REST);
-* machines: ``patter_core.wire`` (one connection), ``patter_core.call`` (a call), ``patter_core.switchboard`` (a server);
+* machines: ``patter_core.wire`` (a connection), ``patter_core.call`` (a call), ``patter_core.switchboard`` (a server);
 * the contract between a machine and whoever carries it: ``patter_core.contract``;
 * the other side of every wire: ``patter_core.simulator``.
 """

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))  # ``conformance`` is a part of the checkout that nobody installs
-
-from conformance.adapter_kit.adapters import ADAPTERS, Adapter  # noqa: E402
+from conformance.adapter_kit.adapters import ADAPTERS, Adapter
 
 THREAD_END_S = 3.0  #: how long idle threads have to end; they need a millisecond
 #: Threads that the loops' own pools keep for later.

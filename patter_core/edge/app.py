@@ -29,7 +29,7 @@ from . import files
 from .control import with_control
 from .sockets import listen
 
-__all__ = ["App", "PatterBase", "Plan", "log_event"]
+__all__ = ["App", "PatterBase", "Plan", "log_event", "logged"]
 
 log = logging.getLogger("patter")
 
@@ -49,6 +49,17 @@ def log_event(event: Any) -> None:
     """One log record for one event: the call's id, numbers masked, never a secret."""
     level, text, call_id = describe(event)
     log.log(level, "%s%s", f"[{call_id}] " if call_id else "", text, extra={"call_id": call_id})
+
+
+def logged(on_event: Callable[[Any], object] | None) -> Callable[[Any], None]:
+    """What hears every event: the log, then whoever else wants to."""
+
+    def hear(event: Any) -> None:
+        log_event(event)
+        if on_event is not None:
+            on_event(event)
+
+    return hear
 
 
 def _epoch() -> int:
@@ -266,14 +277,7 @@ class PatterBase:
             listeners = [listen(host, port)]
         else:
             listeners = [listener] if isinstance(listener, socket.socket) else list(listener)
-        hear = on_event
-
-        def heard(event: Any) -> None:
-            log_event(event)
-            if hear is not None:
-                hear(event)
-
-        return App(board, handlers, self._secrets(), listeners, heard, server_tls)
+        return App(board, handlers, self._secrets(), listeners, logged(on_event), server_tls)
 
     def plan(
         self,

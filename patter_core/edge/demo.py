@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -109,6 +110,7 @@ async def demo(loop: ModuleType, *, folder: str = "demo-output", rate: float = 1
             listener=server_socket,
             on_message=agent.on_message,
             on_event=screen.hear,
+            on_stuck=_leave_now,
             trace=f"{folder}/traces" if trace else "",
         )
 
@@ -160,8 +162,16 @@ async def serve_demo(loop: ModuleType, *, host: str = "127.0.0.1", port: int = 8
     screen.line(f"  patter simulate --url https://demo.example.com --connect {host}:{port} --demo-caller")
     screen.line("Ctrl-C stops it.")
     _stop_on_signals(phone)
-    code: int = await phone.serve(spoken, listener=listener, on_message=agent.on_message, on_event=screen.hear)
+    code: int = await phone.serve(
+        spoken, listener=listener, on_message=agent.on_message, on_event=screen.hear, on_stuck=_leave_now
+    )
     return code
+
+
+def _leave_now(names: list[str]) -> None:
+    """User code ignores its cancellation and would keep the process here. Only the command line may do this."""
+    print(f"patter: ending the process although this still runs: {', '.join(names)}", file=sys.stderr, flush=True)
+    os._exit(70)
 
 
 def _stop_on_signals(phone: Any) -> None:
