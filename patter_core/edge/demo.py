@@ -64,7 +64,7 @@ def demo_acts() -> tuple[Act, ...]:
         utterance = caller_utterances()[name]
         audio = ulaw_encode(resample(utterance.pcm, utterance.rate, 8000) if utterance.rate != 8000 else utterance.pcm)
         if name == "stop":
-            acts[-1] = WaitForAgent(2500)  # not until the menu is over: that is the point
+            acts[-1] = WaitForAgent(1500)  # not until the menu is over: that is the point
         acts += [Speak(audio), ListenUntilQuiet(700)]
     return (*acts, HangUp())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -47,6 +48,12 @@ class Screen:
         self._out.write(text + "\n")
         self._draw()
 
+    def _said(self, who: str, text: str) -> None:
+        """A line of the transcript, wrapped under itself."""
+        width = min(shutil.get_terminal_size((100, 24)).columns, 120) - 1
+        indent = " " * 10
+        self.line(textwrap.fill(text, max(width, 40), initial_indent=f"  {who:>6}  ", subsequent_indent=indent))
+
     def status(self, text: str) -> None:
         """What is going on right now."""
         self._wipe()
@@ -73,7 +80,7 @@ class Screen:
                 self.status("  connected")
             case ev.TranscriptLine(_, role, text, _, interrupted):
                 who = {"user": "caller", "assistant": "agent"}.get(role, role)
-                self.line(f"  {who:>6}  {text}{' ...' if interrupted else ''}")
+                self._said(who, f"{text} ..." if interrupted else text)
                 self.status("  listening" if role == "assistant" else "  thinking")
             case ev.BargedIn(_, _, heard, dropped):
                 self.line(f"          (interrupted after {heard / 1000:.1f} s; {dropped / 1000:.1f} s never heard)")
