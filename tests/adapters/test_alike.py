@@ -81,16 +81,6 @@ def test_the_allow_list_has_nothing_superfluous(name: str) -> None:
     assert one ^ other == ALLOWED.get(name, set())
 
 
-def test_patter_differs_in_nothing_but_the_loop() -> None:
-    """``Patter`` awaits through ``Drive``: line by line the same but for the loop's name."""
-
-    def text(home: Path) -> list[str]:
-        lines = ast.unparse(ast.parse((home / "_patter.py").read_text())).replace("asyncio", "trio").splitlines()
-        return [line for line in lines if line != "import trio"]  # sorted in at different places
-
-    assert text(ASYNCIO) == text(TRIO)
-
-
 def test_every_order_has_the_same_arm() -> None:
     def arms(home: Path) -> list[tuple[str, str]]:
         for node in ast.walk(ast.parse((home / "_drive.py").read_text())):
@@ -130,7 +120,7 @@ def test_an_adapter_has_no_numbers_of_its_own(home: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("__init__", "app", "cli", "control", "demo", "faults", "files", "handlers", "http", "line", "screen"),
+        *("__init__", "app", "cli", "control", "demo", "faults", "files", "handlers", "http", "line", "patter"),
         *("sockets", "threads", "tls"),
     ],
 )
