@@ -18,6 +18,7 @@ from .call.words import (
     CloseStream,
     Drop,
     EndWanted,
+    Hurried,
     LegEnded,
     Over,
     Pressure,
@@ -245,23 +246,14 @@ class Host:
     def hurry(self, now: int) -> None:
         """Time gets short: of the callbacks waiting behind a slow one only ``on_call_end`` still runs, and at once."""
         for call_id, entry in list(self._calls.items()):
-            self._hurry(now, call_id, entry)
-
-    def _hurry(self, now: int, call_id: str, entry: _Entry) -> None:
-        if not entry.tasks:
-            return  # nothing runs, so nothing waits
-        if entry.tracer is not None:
-            entry.tracer.truncated = True  # this is no fact of the call's: from here its trace would not replay
-        for order in entry.call.hurry(now):
-            self._perform(call_id, entry, order)
-        self._rearm(call_id, entry)
+            self._step(now, call_id, entry, Hurried())
 
     def abandon(self, now: int) -> None:
         """The time for graceful endings is up: every call is over now, whatever it still waits for. It is told so in
         its own words, so that its books are closed and its end is reported like any other."""
         for call_id, entry in list(self._calls.items()):
             tasks, conn = dict(entry.tasks), entry.conn
-            self._hurry(now, call_id, entry)
+            self._step(now, call_id, entry, Hurried())
             self._last_word(now, call_id, entry, EndWanted(EndReason.SHUTDOWN, True))
             for name, request in list(entry.rests.items()):
                 self._give_up(entry.rests, self._requests, name)

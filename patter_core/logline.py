@@ -49,9 +49,7 @@ def _value(field: str, value: Any) -> str:
     if field in ("caller", "callee") and _NUMBER.fullmatch(value):
         return mask(value)
     if isinstance(value, str):
-        # One line per event: what a stranger wrote must not be able to begin another one.
-        text = _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", value)
-        return _LONG_NUMBER.sub(lambda m: mask(m[0]), text)
+        return _LONG_NUMBER.sub(lambda m: mask(m[0]), value)
     if hasattr(value, "value"):
         return str(value.value)
     return str(value)
@@ -59,6 +57,16 @@ def _value(field: str, value: Any) -> str:
 
 def describe(event: Any) -> tuple[int, str, str]:
     """Level, text and call id of an event. A transcript's line is its role and length only."""
+    level, text, call_id = _describe(event)
+    return level, _one_line(text), _one_line(call_id)
+
+
+def _one_line(text: str) -> str:
+    """What a stranger wrote must not be able to begin a line of its own."""
+    return text if text.isprintable() else _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", text)
+
+
+def _describe(event: Any) -> tuple[int, str, str]:
     kind = type(event)
     level = _LEVELS.get(kind, INFO)
     title = _WORDS.sub(" ", kind.__name__).lower()

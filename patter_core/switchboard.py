@@ -220,8 +220,12 @@ class Switchboard:
             case ClockSet(epoch):
                 self._epoch = epoch
             case Asked(ask, "stop", args):
-                self._stops.append(ask)
-                self._steps(now, self._way_down.request(now, args.get("finish_calls_s")))
+                wait = args.get("finish_calls_s")
+                if wait is not None and (isinstance(wait, bool) or not isinstance(wait, int | float)):
+                    self._out.append(Refuse(ask, "bad_arguments", f"finish_calls_s must be seconds, got {wait!r}"))
+                else:
+                    self._stops.append(ask)
+                    self._steps(now, self._way_down.request(now, wait))
             case Asked(ask, "calls"):
                 self._out.append(Answer(ask, self._host.call_ids()))
             case _:
@@ -305,8 +309,7 @@ class Switchboard:
     def _events(self, now: int, name: ConnId, conn: _Conn, events: list[Any]) -> None:
         self._touched[name] = None
         queue = list(events)
-        while queue:
-            event = queue.pop(0)
+        for event in queue:  # an answer may bring the next, pipelined request: it goes to the end
             kind = type(event)
             if kind is Text:
                 if not conn.closing:

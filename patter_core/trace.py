@@ -59,21 +59,25 @@ _step = msgspec.json.Decoder(_Step)
 
 def header_line(now: int, spec: CallSpec) -> bytes:
     """The header of a trace that begins now."""
-    header = Header(at=now, spec=spec)
-    try:
-        return _facts.encode(header) + b"\n"
-    except (TypeError, ValueError, OverflowError):
-        return _facts.encode(plain(msgspec.to_builtins(header))) + b"\n"
+    return _json(_facts, Header(at=now, spec=spec)) + b"\n"
 
 
 def step_line(now: int, fact: CallFact, orders: list[CallOrder]) -> bytes:
-    """One step. What has no JSON form (a lone surrogate in a text of the application's) is replaced: better a trace
-    that differs there than none."""
+    """One step."""
     try:
-        return b'{"at":%d,"fact":%b,"orders":%b}\n' % (now, _facts.encode(fact), _orders.encode(orders))
+        given = _orders.encode(orders)
     except (TypeError, ValueError, OverflowError):
-        data = plain(msgspec.to_builtins({"at": now, "fact": fact, "orders": orders}))
-        return _orders.encode(data) + b"\n"
+        given = b"[%b]" % b",".join(_json(_orders, order) for order in orders)
+    return b'{"at":%d,"fact":%b,"orders":%b}\n' % (now, _json(_facts, fact), given)
+
+
+def _json(encoder: msgspec.json.Encoder, word: Any) -> bytes:
+    """What has no JSON form (half a surrogate pair in a text of the application's) is replaced: better a trace that
+    differs there than none."""
+    try:
+        return encoder.encode(word)
+    except (TypeError, ValueError, OverflowError):
+        return encoder.encode(plain(msgspec.to_builtins(word, enc_hook=plain)))
 
 
 def steps(lines: Iterable[bytes]) -> Iterator[tuple[int, int, CallFact, list[msgspec.Raw]]]:

@@ -27,6 +27,7 @@ from ..carriers.carrier import (
     RestOutcome,
     RestRequest,
     StreamStarted,
+    StreamState,
     StreamStopped,
 )
 from ..carriers.dialects import dialect_of
@@ -319,7 +320,8 @@ class Call:
     def _stream_went(self, now: int, out: list[CallOrder]) -> None:
         if self._socket is Socket.NONE:
             return
-        out.append(Tell(StreamDetached(self.spec.call_id, self._epoch, self._leg is Leg.DOWN)))
+        clean = self._stream is not None and self._stream.state is StreamState.STOPPED
+        out.append(Tell(StreamDetached(self.spec.call_id, self._epoch, clean)))
         self._socket = Socket.NONE
         self._stream = None
         for timer in (_Timer.START, _Timer.SILENCE, _Timer.LINGER):

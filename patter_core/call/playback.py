@@ -265,6 +265,9 @@ class Playback:
             if self._sent == self._confirmed:
                 del self._items[item.name]
                 out.append(Played(item.name))
+            elif self._marks and self._marks[-1].position == self._sent and self._marks[-1].item is None:
+                self._marks[-1].item = item  # its last byte is behind that mark already
+                item.marked = True
             else:
                 self._mark(now, item, True, out)
 

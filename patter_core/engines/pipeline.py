@@ -137,7 +137,7 @@ class PipelineEngine:
 
     def handle(self, now: int, fact: EngineFact) -> list[EngineOrder]:
         out: list[EngineOrder] = []
-        if self._done:
+        if self._done or getattr(fact, "name", None) == "":  # no task is called that; a stage that does not run is
             return out
         match fact:
             case Interrupted():
@@ -153,8 +153,7 @@ class PipelineEngine:
                 else:
                     self._say(now, item, text, out)
             case Ended():
-                self._done = True
-                out.extend(Drop(task) for task in (self._stt, self._reply, self._tts) if task)
+                self._stop(out)
             case TaskAudio(name, data):
                 if name == self._tts:
                     self._voiced(now, data, out)
@@ -201,10 +200,16 @@ class PipelineEngine:
         elif name == self._reply:
             self._reply_failed(now, detail, out)
         elif name == self._tts:
-            self._done = True
-            out.extend(Drop(task) for task in (self._reply, self._stt) if task)
+            self._tts = ""  # it has ended
+            self._stop(out)
             out.append(StageFailed("tts", detail))
             out.append(GaveUp(detail, self._spec.fallback_text))
+
+    def _stop(self, out: list[EngineOrder]) -> None:
+        """Nothing more is done."""
+        self._done = True
+        out.extend(Drop(task) for task in (self._stt, self._reply, self._tts) if task)
+        self._stt = self._reply = self._tts = ""
 
     def _apologise(self, now: int, answers: bool, out: list[EngineOrder]) -> None:
         """Say the fallback line, once at a time. ``answers``: it is what the caller gets for a reply."""

@@ -450,7 +450,7 @@ class SimulatedCarrier:
                     close_code=call.close_code,
                     duration_ms=(now - call.started) // 1000 if call.frames else 0,
                     frames_sent=call.frames,
-                    frames_heard=len(heard.heard) // 160,
+                    frames_heard=heard.frames,
                     bytes_received=heard.received,
                     cleared_bytes=heard.cleared,
                     max_buffered_ms=heard.max_buffered // 8,

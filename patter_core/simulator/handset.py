@@ -21,18 +21,21 @@ class Handset:
         self._queue: deque[bytes | str] = deque()  # audio, or a mark's name
         self._buffered = 0
         self.heard = bytearray()
+        self.frames = 0  # heard so far, whether or not `heard` is kept
         self.underruns = 0  # frames of silence in the middle of speech: the server fed us too late
         self.max_buffered = 0
         self.received = 0
         self.cleared = 0
         self._gap = 0
+        self._spoken = False
 
     def media(self, payload: bytes) -> None:
         """Audio from the server."""
         if payload:
-            if self._gap and self._gap <= 25 and self.heard:
+            if self._spoken and self._gap <= 25:
                 self.underruns += self._gap
             self._gap = 0
+            self._spoken = True
             self._queue.append(payload)
             self._buffered += len(payload)
             self.received += len(payload)
@@ -78,6 +81,7 @@ class Handset:
             self._gap += 1
         frame += bytes([_SILENCE]) * (self._frame - len(frame))
         self.heard += frame
+        self.frames += 1
         return frame, marks
 
     @property

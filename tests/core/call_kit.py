@@ -180,6 +180,20 @@ class Rig:
     def runs(self, handler: str) -> list[Run]:
         return [order for order in self.all(Run) if order.handler == handler]
 
+    def callback_returns(self, value: Any) -> list[CallOrder]:
+        """``on_call_start`` returns this."""
+        return self.returned(self.running("on_call_start"), value)
+
+    def callback(self, value: Any = None) -> str:
+        """The running callback returns. Which it was; empty when none runs."""
+        for order in reversed([order for _, order in self.out]):
+            if type(order) is Run and order.name.startswith("cb:"):
+                if self.call._conversation.callbacks.owns(order.name):
+                    self.returned(order.name, value)
+                    return order.handler
+                break
+        return ""
+
     def speak(self, ms: int, rate: int = 16000) -> list[CallOrder]:
         """The running voice task gives so much audio and returns."""
         name = self.running("tts")

@@ -16,6 +16,7 @@ from patter_core.contract import (
     Close,
     Exit,
     Notify,
+    Refuse,
     Request,
     Send,
     StopListening,
@@ -28,6 +29,7 @@ from patter_core.shutdown import Phase, Step, WayDown
 from patter_core.simulator.carrier import CallPlan
 from patter_core.simulator.network import After, Never
 from patter_core.simulator.script import HangUp, Speak
+from patter_core.trace import replay
 from patter_core.wire.frames import encode_close
 
 from .world import ACCOUNT, World, server_config, sid
@@ -493,6 +495,33 @@ def test_the_last_pieces_of_traces_are_waited_for() -> None:
     assert world.server.exit_code == 0
     text = b"".join(data for _, data in written)
     assert text.splitlines()[-1].count(b'"Over"') == 1
+    count, difference = replay(text.splitlines())
+    assert difference is None
+    assert count > 5
+
+
+@pytest.mark.parametrize("hurry", [0, 1, 2, 3])
+def test_traces_replay_through_the_hardest_way_down(hurry: int) -> None:
+    written: dict[str, bytes] = {}
+
+    def write(path: str, data: bytes) -> None:
+        written[path] = written.get(path, b"") + data
+
+    handlers: dict[str, Any] = {"file.create": write, "file.append": write}
+    agents = agent_with(handlers, on_call_start=lambda data: Never, on_call_end=lambda data: Never)
+    config = server_config(agents, call=CallSettings(on_call_start_s=3600), trace_dir="traces")
+    world = World(config, handlers, rest=False)
+    for n in (1, 2):
+        world.open(sid(n)).polite = False
+    stop(world, 1)
+    for _ in range(hurry):
+        stop(world, 0.1)
+    world.run(20)
+    assert world.server.exit_code == 0
+    assert sorted(written) == [f"traces/{sid(1)}.jsonl", f"traces/{sid(2)}.jsonl"]
+    for data in written.values():
+        assert data.splitlines()[-1].count(b'"Over"') == 1
+        assert replay(data.splitlines())[1] is None
 
 
 def test_a_disk_that_hangs_costs_two_seconds() -> None:
@@ -545,6 +574,17 @@ def test_the_whole_way_down_has_a_bound() -> None:
     assert (times[3] - times[1], times[5] - times[4]) == (5, 10)
     assert set(ended(world).values()) == {EndReason.SHUTDOWN}
     world.assert_empty()
+
+
+@pytest.mark.parametrize("wait", ["10", True, [1]])
+def test_a_wait_that_is_no_time_is_refused(wait: Any) -> None:
+    world = World()
+    ask = world.server.ask("stop", finish_calls_s=wait)
+    world.run(1)
+    refusal = world.server.answers[ask]
+    assert isinstance(refusal, Refuse)
+    assert refusal.code == "bad_arguments"
+    assert world.board.phase is Phase.SERVING
 
 
 def test_waiting_for_calls_is_off_by_default() -> None:

@@ -63,7 +63,9 @@ def test_a_sentence_without_audio_was_not_said() -> None:
     assert Utterance("r", 1).heard(5) == Utterance("r", 1).text == ""
 
 
-@given(st.lists(st.tuples(WORDS, st.integers(0, 200), st.booleans()), max_size=4), st.integers(0, 120_000), st.booleans())
+@given(
+    st.lists(st.tuples(WORDS, st.integers(0, 200), st.booleans()), max_size=4), st.integers(0, 120_000), st.booleans()
+)
 def test_never_a_word_whose_audio_was_not_played(
     parts: list[tuple[list[str], int, bool]], heard: int, ended: bool
 ) -> None:

@@ -1,0 +1,287 @@
+"""Call traces against ``patter_core``: ``run(case)`` says what is wrong, or None.
+
+``schema/trace.schema.json`` says what a trace is and lists the matchers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+from urllib.parse import parse_qsl
+from xml.etree import ElementTree
+
+import msgspec
+
+from patter_core.audio.formats import AudioFormat, Encoding
+from patter_core.call import words
+from patter_core.call.call import Call
+from patter_core.call.spec import CallSpec
+from patter_core.carriers.carrier import RestOutcome
+from patter_core.config import AgentSpec, EchoSpec, EngineSpec, HandlerSpec, PipelineSpec
+from patter_core.contract import Fault
+from patter_core.reasons import EndReason
+from patter_core.settings import CallSettings
+
+__all__ = ["perform", "run"]
+
+_KINDS = {"string": str, "number": int | float, "object": dict, "list": list, "boolean": bool}
+_WAKE_UPS = 100_000
+"""Wake-ups between two steps before a machine counts as spinning."""
+
+
+# --- config ----------------------------------------------------------------------------------------------------------
+
+
+def _settings(limits: dict[str, int]) -> CallSettings:
+    fields = CallSettings.__struct_fields__
+    return CallSettings(
+        **{f"{name}_s" if f"{name}_s" in fields else name: _limit(name, value) for name, value in limits.items()}
+    )
+
+
+def _limit(name: str, value: int) -> float:
+    return value / 1000 if f"{name}_s" in CallSettings.__struct_fields__ else value
+
+
+def _spec(config: dict[str, Any]) -> CallSpec:
+    engine: EngineSpec = EchoSpec()
+    if config["engine"] == "pipeline":
+        engine = PipelineSpec(
+            reply=HandlerSpec("reply"),
+            tts=HandlerSpec("tts"),
+            stt=HandlerSpec("stt"),
+            stt_format=AudioFormat(Encoding.L16, config.get("stt_rate", 8000)),
+            tts_format=AudioFormat(Encoding.L16, config.get("tts_rate", 8000)),
+            fallback_text=config.get("fallback", "Sorry."),
+        )
+    agent = AgentSpec(
+        engine=engine,
+        first_message=config.get("first_message", ""),
+        language=config.get("language", "en"),
+        barge_in_threshold_ms=config.get("barge_in_threshold", 300),
+        callbacks={name: HandlerSpec(name) for name in config.get("callbacks", ())},
+    )
+    return CallSpec(
+        call_id=config["call_id"],
+        carrier=config["carrier"],
+        agent=agent,
+        caller=config.get("caller", ""),
+        callee=config.get("callee", ""),
+        account=config.get("account", ""),
+        settings=_settings(config.get("limits", {})),
+    )
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+
+_LOUD = bytes([0x90] * 10 + [0x10] * 10)
+
+
+def _sound(given: dict[str, Any], linear: int) -> bytes:
+    """``$audio_ms``: mu-law at 8 kHz, or with ``linear`` that rate's 16-bit samples."""
+    ms = given["$audio_ms"]
+    if linear:
+        return bytes(ms * linear // 1000 * 2)
+    if given.get("sound") == "voice":
+        return (_LOUD * (ms * 8 // 20 + 1))[: ms * 8]
+    return b"\xff" * (ms * 8)
+
+
+class _Bound(dict[str, Any]):
+    """What ``$bind`` stands for, so far."""
+
+
+def _resolve(given: Any, bound: _Bound, linear: int) -> Any:
+    if isinstance(given, dict):
+        if "$bind" in given:
+            return bound[given["$bind"]]
+        if "$audio_ms" in given:
+            return b64encode(_sound(given, linear)).decode("ascii")
+        return {name: _resolve(value, bound, linear) for name, value in given.items()}
+    if isinstance(given, list):
+        return [_resolve(value, bound, linear) for value in given]
+    return given
+
+
+def _fact(given: dict[str, Any], bound: _Bound, config: dict[str, Any]) -> words.CallFact:
+    audio = given["type"] == "task_audio"
+    fact = _resolve(given, bound, config.get("tts_rate", 8000) if audio else 0)
+    match fact["type"]:
+        case "stream_came":
+            return words.StreamCame()
+        case "carrier_said":
+            text = fact["text"]
+            return words.CarrierSaid(text if isinstance(text, str) else json.dumps(text))
+        case "stream_went":
+            return words.StreamWent(fact["code"])
+        case "pressure":
+            return words.Pressure(fact["high"])
+        case "task_yielded":
+            return words.TaskYielded(fact["name"], fact["value"])
+        case "task_audio":
+            return words.TaskAudio(fact["name"], b64decode(fact["audio"]))
+        case "task_returned":
+            return words.TaskReturned(fact["name"], fact.get("value"))
+        case "task_raised":
+            return words.TaskRaised(fact["name"], Fault.USER, "raised")
+        case "rest_done":
+            outcome = fact["outcome"]
+            return words.RestDone(fact["name"], None if outcome is None else RestOutcome(outcome), "")
+        case "end_wanted":
+            return words.EndWanted(EndReason(fact["reason"]), fact.get("keep_stream", False))
+        case "leg_ended":
+            return words.LegEnded()
+        case "say_wanted":
+            return words.SayWanted(fact["text"])
+        case "hurried":
+            return words.Hurried()
+        case "tick":
+            return words.Ticked()
+    raise AssertionError(f"no fact {fact['type']}")
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+        return {"type": _snake(type(value).__name__), **fields}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, bytes):
+        return b64encode(value).decode("ascii")
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return value
+
+
+def _order(order: words.CallOrder) -> dict[str, Any]:
+    match order:
+        case words.ToCarrier(text):
+            return {"type": "to_carrier", "text": json.loads(text)}
+        case words.Rest(name, request):
+            form = dict(parse_qsl(request.body.decode(), keep_blank_values=True))
+            return {"type": "rest", "name": name, "method": request.method, "url": request.url, "form": form}
+        case words.Run(name, _, handler, args):
+            return {"type": "run", "name": name, "handler": handler, "args": _plain(args)}
+    found: dict[str, Any] = _plain(order)
+    return found
+
+
+def _media(order: dict[str, Any]) -> bool:
+    return order["type"] == "to_carrier" and order["text"]["event"] == "media"
+
+
+def _merged(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Audio in adjacent messages is one piece of audio: how it is cut is not protocol."""
+    out: list[dict[str, Any]] = []
+    for order in orders:
+        if out and _media(order) and _media(out[-1]):
+            media = out[-1]["text"]["media"]
+            media["payload"] = b64encode(
+                b64decode(media["payload"]) + b64decode(order["text"]["media"]["payload"])
+            ).decode()
+        else:
+            out.append(order)
+    return out
+
+
+# --- comparing -------------------------------------------------------------------------------------------------------
+
+
+def _differs(found: Any, expected: Any, bound: _Bound, linear: int, where: str) -> str | None:
+    if isinstance(expected, dict):
+        if "$any" in expected:
+            right = isinstance(found, _KINDS[expected["$any"]])  # type: ignore[arg-type]
+            return None if right else f"{where}: {found!r} is no {expected['$any']}"
+        if "$bind" in expected:
+            known = bound.setdefault(expected["$bind"], found)
+            return None if known == found else f"{where}: {found!r} is not {expected['$bind']} ({known!r})"
+        if "$audio_ms" in expected:
+            return _other_sound(found, expected, linear, where)
+        if not isinstance(found, dict) or ("type" not in expected and found.keys() != expected.keys()):
+            return f"{where}: {found!r} instead of {expected!r}"
+        for name, value in expected.items():
+            if name not in found:
+                return f"{where}: no {name} in {found!r}"
+            if (problem := _differs(found[name], value, bound, linear, f"{where}/{name}")) is not None:
+                return problem
+        return None
+    if isinstance(expected, list) and isinstance(found, list):
+        if len(found) != len(expected):
+            return f"{where}: {len(found)} instead of {len(expected)}: {json.dumps(found)[:2000]}"
+        pairs = enumerate(zip(found, expected, strict=True))
+        problems = (_differs(a, b, bound, linear, f"{where}/{n}") for n, (a, b) in pairs)
+        return next((problem for problem in problems if problem is not None), None)
+    if isinstance(expected, str) and isinstance(found, str) and expected.startswith("<") and found.startswith("<"):
+        expected, found = ElementTree.canonicalize(expected), ElementTree.canonicalize(found)
+    same = found == expected and isinstance(found, bool) is isinstance(expected, bool)
+    return None if same else f"{where}: {found!r} instead of {expected!r}"
+
+
+def _other_sound(found: Any, expected: dict[str, Any], linear: int, where: str) -> str | None:
+    if not isinstance(found, str):
+        return f"{where}: {found!r} is no audio"
+    audio, ms = b64decode(found), expected["$audio_ms"]
+    if "sound" in expected:
+        return None if audio == _sound(expected, 0) else f"{where}: other audio, {len(audio) // 8} ms"
+    length = ms * linear // 1000 * 2 if linear else ms * 8
+    return None if len(audio) == length else f"{where}: {len(audio)} bytes of audio instead of {length} ({ms} ms)"
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+def _times(step: dict[str, Any]) -> Iterator[int]:
+    for n in range(step.get("times", 1)):
+        yield (step["at_ms"] + n * step.get("every_ms", 0)) * 1000
+
+
+def perform(case: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]], int | None, _Bound]]:
+    """The steps with what the machine ordered and when it wants to be woken (in milliseconds, rounded up), and what is
+    bound: whoever compares a step binds the names the next one may need."""
+    config, bound = case["config"], _Bound()
+    call = Call(0, _spec(config))
+    for step in case["steps"]:
+        orders: list[words.CallOrder] = []
+        for at in _times(step):
+            for _ in range(_WAKE_UPS):
+                deadline = call.deadline
+                if deadline is None or deadline > at:
+                    break
+                orders += call.handle(deadline, words.Ticked())
+            else:
+                raise AssertionError(f"spinning at {at} us")
+            orders += call.handle(at, _fact(step["in"], bound, config))
+        deadline = call.deadline
+        wake = None if deadline is None else -(-deadline // 1000)
+        yield step, _merged([_order(order) for order in orders]), wake, bound
+
+
+def run(case: dict[str, Any]) -> str | None:
+    """What is wrong with our answers, or None."""
+    config = case["config"]
+    for number, (step, found, wake, bound) in enumerate(perform(case)):
+        where = f"step {number} ({step['at_ms']} ms)"
+        expected = step["out"]
+        if len(found) != len(expected):
+            kinds = [order["type"] for order in found]
+            return f"{where}: {kinds} instead of {[order['type'] for order in expected]}: {json.dumps(found)[:3000]}"
+        for n, (order, wanted) in enumerate(zip(found, expected, strict=True)):
+            linear = config.get("stt_rate", 8000) if order["type"] == "run" else 0
+            if (problem := _differs(order, wanted, bound, linear, f"{where} out/{n}")) is not None:
+                return problem
+        if "wake_ms" in step and step["wake_ms"] != wake:
+            return f"{where}: wakes at {wake} instead of {step['wake_ms']}"
+    return None
