@@ -189,6 +189,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     authenticate_streams: bool = True
     ticket_secret: str = ""
     trace_dir: str = ""
+    on_draining: HandlerSpec | None = None  # told, when the way down begins, when calls will be hung up
     trusted_proxies: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

@@ -7,19 +7,11 @@ the Host's; what one connection's bytes mean is ``wire``'s; this file joins them
 from __future__ import annotations
 
 import enum
-import hashlib
-import json
-from collections import OrderedDict
 from typing import Any
-from urllib.parse import quote
 
-from .admission import PeerCounter, Tickets, TicketVerdict, client_address
+from .admission import PeerCounter
 from .call.call import CallState
-from .call.spec import CallSpec
-from .carriers.carrier import CallOffered as Offered
-from .carriers.carrier import CallStatusChanged, Malformed, Verdict
-from .carriers.dialects import dialect_of
-from .config import CarrierSpec, ServerConfig
+from .config import ServerConfig
 from .contract import (
     Abort,
     Accepted,
@@ -34,30 +26,31 @@ from .contract import (
     Fact,
     Finish,
     InputEnded,
+    Invoke,
     Notify,
     Order,
+    Raised,
     Received,
     Refuse,
     Send,
     Sent,
     StopListening,
     StopRequested,
+    TaskId,
     Ticked,
 )
 from .contract import Pause as PauseReading
 from .contract import Resume as ResumeReading
 from .events import (
     Bug,
-    CarrierReported,
-    Refused,
+    CallbackFailed,
     ServerReady,
     ShutdownStep,
     SignatureUnchecked,
-    UpgradeUnsigned,
 )
 from .host import Host, Names, TimerKey
 from .reasons import EndReason
-from .routes import Target, find_route, split_stream_path
+from .reception import HttpAnswer, Reception
 from .shutdown import Phase, Step, WayDown
 from .timers import Timers
 from .wire.endpoint import Phase as WirePhase
@@ -70,7 +63,6 @@ from .wire.server import ServerConnection
 __all__ = ["Switchboard"]
 
 
-_SHOWN = 300  # characters of a stranger's URL worth a log line
 _NOT_TEXT = "\0"  # a binary frame, as the call's media stream sees it: not JSON
 
 
@@ -124,7 +116,6 @@ class Switchboard:
         self._config = config
         self._settings = config.settings
         self._limits = limits or Limits()
-        self._epoch = epoch
         self._bulkhead = bulkhead
         self._now = 0
         self._out: list[Order] = []
@@ -134,17 +125,11 @@ class Switchboard:
         self._conns: dict[ConnId, _Conn] = {}
         self._media = 0  # how many of them are media sockets
         self._touched: dict[ConnId, None] = {}  # connections with something to flush, in order
-        self._peers = PeerCounter()  # media sockets by client address
         self._addresses = PeerCounter()  # sockets of any kind by peer address
-        secret = config.ticket_secret.encode() or hashlib.blake2b(b"tickets", key=seed[:64]).digest()
-        self._tickets = Tickets(secret, self._settings.ticket_s)
-        self._answers: dict[str, tuple[int, str, bytes]] = {}  # voice answers of calls that have no stream yet
-        self._ended: OrderedDict[str, None] = OrderedDict()
-        self._refusals: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._unsigned_told = False
-        self._carriers = {carrier.name: carrier for carrier in config.carriers}
         self._way_down = WayDown(self._settings)
+        self._reception = Reception(config, self._host, self._out, self._serving, seed, epoch)
         self._stops: list[AskId] = []
+        self._draining: TaskId | None = None
         self._ready = False
         self._exited = False
 
@@ -218,7 +203,7 @@ class Switchboard:
             case StopRequested():
                 self._steps(now, self._way_down.request(now))
             case ClockSet(epoch):
-                self._epoch = epoch
+                self._reception.epoch = epoch
             case Asked(ask, "stop", args):
                 wait = args.get("finish_calls_s")
                 if wait is not None and (isinstance(wait, bool) or not isinstance(wait, int | float)):
@@ -226,6 +211,8 @@ class Switchboard:
                 else:
                     self._stops.append(ask)
                     self._steps(now, self._way_down.request(now, wait))
+            case Raised(task, _, detail) if task == self._draining:
+                self._out.append(Notify(CallbackFailed("", "on_draining", detail)))
             case Asked(ask, "calls"):
                 self._out.append(Answer(ask, self._host.call_ids()))
             case _:
@@ -264,7 +251,7 @@ class Switchboard:
         if too_many or self._addresses[peer] >= self._settings.max_connections_per_ip:
             # Not even a byte is read: whoever opens this many sockets is not asking for an explanation.
             code = "max_connections" if too_many else "max_connections_per_ip"
-            self._refused("connection", 0, code, peer, f"raise {code} if this is legitimate traffic")
+            self._reception.refused("connection", 0, code, peer, f"raise {code} if this is legitimate traffic")
             self._addresses.add(peer)
             wire = ServerConnection(now, self._limits)
             self._conns[conn] = entry = _Conn(wire, peer)
@@ -315,7 +302,8 @@ class Switchboard:
                 if not conn.closing:
                     self._host.carrier_said(now, conn.call_id, event.data)
             elif kind is HttpRequest:
-                queue += self._request(now, conn, event)
+                answer = self._reception.request(now, conn.peer, event)
+                queue += conn.wire.respond(now, answer.status, answer.headers, answer.body)
             elif kind is UpgradeRequest:
                 queue += self._upgrade(now, name, conn, event)
             elif kind is Done:
@@ -325,7 +313,7 @@ class Switchboard:
                 if not conn.closing:
                     self._host.carrier_said(now, conn.call_id, _NOT_TEXT)
             elif kind is WireRefused:
-                self._refused("request", event.status, event.code, conn.peer)
+                self._reception.refused("request", event.status, event.code, conn.peer)
             elif kind is Opened:
                 pass
 
@@ -382,7 +370,7 @@ class Switchboard:
         whether it is a carrier's socket or somebody who asks without listening to the answers."""
         waiting = conn.queued - conn.acked
         if waiting >= self._settings.kill_water:
-            self._refused("connection", 0, "kill_water", conn.peer, f"{waiting} bytes unread")
+            self._reception.refused("connection", 0, "kill_water", conn.peer, f"{waiting} bytes unread")
             self._abort(name, conn)
             return False
         if conn.role is Role.MEDIA and not conn.high and waiting >= self._settings.high_water:
@@ -415,231 +403,23 @@ class Switchboard:
         """A media stream ended. Its place is free at once: who has seen our goodbye may come back right away."""
         if conn.role is Role.MEDIA:
             conn.role = Role.PARTED
-            self._peers.remove(conn.peer)
+            self._reception.left(conn.peer)
             self._host.stream_went(now, conn.call_id, name, code)
 
-    # --- requests ----------------------------------------------------------------------------------------------------
-
-    def _answer(
-        self, now: int, conn: _Conn, status: int, content_type: str, body: bytes, *headers: tuple[str, str]
-    ) -> list[Any]:
-        fields = (("Content-Type", content_type), *headers) if body else headers
-        return conn.wire.respond(now, status, fields, body)
-
-    def _error(self, now: int, conn: _Conn, status: int, code: str, *headers: tuple[str, str]) -> list[Any]:
-        body = json.dumps({"error": code}).encode()
-        return self._answer(now, conn, status, "application/json", body, *headers)
-
-    def _refused(self, what: str, status: int, code: str, peer: str, detail: str = "") -> None:
-        """Report a refusal, once per cause and peer: whoever is refused a thousand times fills no log."""
-        key = (code, peer)
-        if key in self._refusals:
-            return
-        self._refusals[key] = None
-        if len(self._refusals) > self._settings.remembered_refusals:
-            self._refusals.popitem(last=False)
-        self._out.append(Notify(Refused(what, status, code, peer, detail)))
-
-    def _request(self, now: int, conn: _Conn, request: HttpRequest) -> list[Any]:
-        route = find_route(request.path, self._config.public_url.prefix)
-        if route.target is Target.WEBHOOK and not self._has_webhook(route.carrier, route.kind):
-            return self._error(now, conn, 404, "not_found")
-        if route.target is Target.NOTHING:
-            return self._error(now, conn, 404, "not_found")
-        if route.target is Target.STREAM:
-            return self._error(now, conn, 426, "upgrade_required", ("Upgrade", "websocket"))
-        if request.method not in route.methods:
-            return self._error(now, conn, 405, "method_not_allowed", ("Allow", ", ".join(route.methods)))
-        if route.target is Target.HEALTH:
-            return self._answer(now, conn, 200, "application/json", b'{"status":"ok","mode":"local"}')
-        if route.target is Target.READY:
-            serving = self._way_down.phase is Phase.SERVING
-            body = b'{"status":"ready"}' if serving else b'{"status":"draining"}'
-            return self._answer(now, conn, 200 if serving else 503, "application/json", body)
-        return self._webhook(now, conn, request, self._carriers[route.carrier], route.kind)
-
-    def _has_webhook(self, carrier: str, kind: str) -> bool:
-        return carrier in self._carriers and kind in dialect_of(carrier).routes
-
-    def _webhook(self, now: int, conn: _Conn, request: HttpRequest, carrier: CarrierSpec, kind: str) -> list[Any]:
-        dialect = dialect_of(carrier.name)
-        headers = {name: request.header(name) or "" for name, _ in request.headers}
-        url = f"{self._config.public_url.origin}/webhooks/{carrier.name}/{kind}"
-        if request.query:
-            url += f"?{request.query}"
-        if self._config.require_signature:
-            verdict = dialect.verify_webhook(carrier, url, headers, request.body)
-            if verdict is Verdict.NO_KEY:
-                self._refused("webhook", 503, "no_key", conn.peer, f"no key to check {carrier.name} signatures with")
-                return self._error(now, conn, 503, "signature_required")
-            if verdict is not Verdict.VALID:
-                detail = f"signature {verdict.value} for {url[:_SHOWN]}; is webhook_url the address the carrier calls?"
-                self._refused("webhook", 403, "bad_signature", conn.peer, detail)
-                return self._error(now, conn, 403, "invalid_signature")
-        report = dialect.read_webhook(kind, headers, request.body)
-        if isinstance(report, Malformed):
-            self._refused("webhook", 400, report.code.value, conn.peer, report.detail)
-            return self._error(now, conn, 400, report.code.value)
-        if isinstance(report, Offered):
-            return self._offered(now, conn, carrier, report)
-        self._out.append(Notify(CarrierReported(report.call_id, report)))
-        if isinstance(report, CallStatusChanged) and report.status.final:
-            self._host.leg_ended(now, report.call_id)
-        return self._answer(now, conn, 204, "", b"")
-
-    def _offered(self, now: int, conn: _Conn, carrier: CarrierSpec, offer: Offered) -> list[Any]:
-        """A verified voice webhook. The same call may announce itself again: carriers retry."""
-        dialect = dialect_of(carrier.name)
-        call_id = offer.call_id
-        state = self._host.state(call_id)
-        if state is CallState.OFFERED and call_id in self._answers:
-            return self._answer(now, conn, *self._answers[call_id])
-        busy = self._busy_because(offer, state)
-        if busy:
-            code, detail = busy
-            if detail:
-                self._refused("call", 200, code, conn.peer, detail)
-            return self._answer(now, conn, *dialect.busy())
-        if state is None:
-            agent = self._config.agent_for(offer.callee)
-            assert agent is not None  # or it would have been busy
-            self._host.offer(
-                now, self._spec(carrier, call_id, offer.caller, offer.callee, offer.direction.value, agent)
-            )
-        answer = dialect.answer(self._stream_url(now, call_id), {"caller": offer.caller, "callee": offer.callee})
-        self._answers[call_id] = answer
-        return self._answer(now, conn, *answer)
-
-    def _busy_because(self, offer: Offered, state: CallState | None) -> tuple[str, str] | None:
-        """Why this caller gets a busy tone, if they do, and what the log says of it."""
-        if self._way_down.phase is not Phase.SERVING:
-            return "draining", "the server is shutting down"
-        if offer.call_id in self._ended:
-            return "ended", ""
-        if state is CallState.ENDING or (state is not None and self._host.attached(offer.call_id)):
-            return "live", ""
-        if state is None:
-            limit = self._settings.max_calls
-            if limit is not None and len(self._host) >= limit:
-                return "max_calls", f"max_calls={limit} reached"
-            if self._config.agent_for(offer.callee) is None:
-                return "no_agent", "no agent answers this number: see serve({number: agent})"
-        return None
-
-    def _spec(
-        self, carrier: CarrierSpec, call_id: str, caller: str, callee: str, direction: str, agent: Any
-    ) -> CallSpec:
-        return CallSpec(
-            call_id=call_id,
-            carrier=carrier.name,
-            agent=agent,
-            caller=caller,
-            callee=callee,
-            direction=direction,
-            account=carrier.account,
-            base_url=carrier.base_url,
-            settings=self._config.call,
-            epoch=self._epoch,
-        )
-
-    def _stream_url(self, now: int, call_id: str) -> str:
-        url = f"{self._config.public_url.stream_origin}/ws/stream/{quote(call_id, safe='')}"
-        if self._config.authenticate_streams:
-            url += f"/{self._tickets.mint(call_id, self._unix(now))}"
-        return url
-
-    def _unix(self, now: int) -> int:
-        return (self._epoch + now) // 1_000_000
-
-    # --- media sockets -----------------------------------------------------------------------------------------------
-
     def _upgrade(self, now: int, name: ConnId, conn: _Conn, request: UpgradeRequest) -> list[Any]:
-        prefix = self._config.public_url.prefix
-        if find_route(request.path, prefix).target is not Target.STREAM:
-            return self._reject(now, conn, 404, "not_found")
-        if self._way_down.phase is not Phase.SERVING:
-            return self._reject(now, conn, 503, "draining", ("Retry-After", "5"))
-        found = split_stream_path(request.path, prefix)
-        if found is None:
-            return self._reject(now, conn, 404, "not_found")
-        call_id, ticket = found
-        forwarded = request.header("x-forwarded-for")
-        peer = client_address(conn.socket_peer, forwarded, self._config.trusted_proxies)
-        verdict = self._tickets.check(call_id, ticket, self._unix(now))
-        good = verdict is TicketVerdict.VALID or not self._config.authenticate_streams
-        if self._peers[peer] >= self._settings.max_streams_per_ip:
-            limit = self._settings.max_streams_per_ip
-            detail = f"max_streams_per_ip={limit} reached; raise it if this address is a proxy or a load test"
-            self._refused("stream", 429, "max_streams_per_ip", peer, detail if good else "")
-            return self._reject(now, conn, 429, "too_many_streams", ("Retry-After", "1"))
-        if not good:
-            self._refused("stream", 403, f"ticket_{verdict.value}", peer)
-            return self._reject(now, conn, 403, "bad_ticket")
-        carrier = self._carrier_of(call_id)
-        if carrier is None or not self._proven(conn, carrier, request, call_id, ticket, peer):
-            return self._reject(now, conn, 403, "bad_signature")
-        problem = self._stream_problem(now, carrier, call_id)
-        if problem:
-            self._refused("stream", 403, problem, peer)
-            return self._reject(now, conn, 403, problem)
-        if verdict is TicketVerdict.VALID:
-            self._tickets.use(ticket, self._unix(now))
-        self._answers.pop(call_id, None)
+        found = self._reception.upgrade(now, conn.socket_peer, request)
+        if isinstance(found, HttpAnswer):
+            return conn.wire.reject(now, found.status, found.headers, found.body)
         conn.role = Role.MEDIA
         self._media += 1
-        conn.peer = peer
-        conn.call_id = call_id
-        self._peers.add(peer)
+        conn.peer = found.peer
+        conn.call_id = found.call_id
         events = conn.wire.accept(now)
-        self._host.attach(now, call_id, name)
+        self._host.attach(now, found.call_id, name)
         return events
 
-    def _carrier_of(self, call_id: str) -> CarrierSpec | None:
-        spec = self._host.spec(call_id)
-        if spec is not None:
-            return self._carriers.get(spec.carrier)
-        return next(iter(self._carriers.values()), None)
-
-    def _proven(
-        self, conn: _Conn, carrier: CarrierSpec, request: UpgradeRequest, call_id: str, ticket: str, peer: str
-    ) -> bool:
-        """The carrier's own proof on the upgrade: wrong is worse than absent."""
-        dialect = dialect_of(carrier.name)
-        url = f"{self._config.public_url.stream_origin}{request.path.removeprefix(self._config.public_url.prefix)}"
-        headers = {name: request.header(name) or "" for name, _ in request.headers}
-        verdict = dialect.verify_upgrade(carrier, url, headers)
-        if verdict is Verdict.VALID:
-            return True
-        if verdict in (Verdict.MISSING, Verdict.NO_KEY) and not self._config.require_upgrade_signature:
-            if not self._unsigned_told and verdict is Verdict.MISSING:
-                self._unsigned_told = True
-                self._out.append(Notify(UpgradeUnsigned(call_id)))
-            return True
-        tried = ", ".join(spelling[:_SHOWN] for spelling in dialect.upgrade_spellings(url))
-        if ticket:
-            tried = tried.replace(ticket, "<ticket>")
-        self._refused("stream", 403, f"upgrade_signature_{verdict.value}", peer, f"URLs tried: {tried}")
-        return False
-
-    def _stream_problem(self, now: int, carrier: CarrierSpec, call_id: str) -> str:
-        """Why a proven socket still cannot be this call's; '' when it can."""
-        state = self._host.state(call_id)
-        if call_id in self._ended or state is CallState.ENDING:
-            return "call_ended"
-        if self._host.attached(call_id):
-            return "already_attached"
-        if state is None:
-            # Its webhook was answered by another process with the same ticket secret (or streams are open to anyone).
-            agent = self._config.agent_for("")
-            limit = self._settings.max_calls
-            if agent is None or (limit is not None and len(self._host) >= limit):
-                return "unknown_call"
-            self._host.offer(now, self._spec(carrier, call_id, "", "", "inbound", agent))
-        return ""
-
-    def _reject(self, now: int, conn: _Conn, status: int, code: str, *headers: tuple[str, str]) -> list[Any]:
-        body = json.dumps({"error": code}).encode()
-        return conn.wire.reject(now, status, (("Content-Type", "application/json"), *headers), body)
+    def _serving(self) -> bool:
+        return self._way_down.phase is Phase.SERVING
 
     # --- the Host's sockets ------------------------------------------------------------------------------------------
 
@@ -659,11 +439,8 @@ class Switchboard:
             self._touched[conn] = None
 
     def call_over(self, call_id: str, reason: EndReason) -> None:
-        """A call is over: its id is remembered, so that a late webhook does not start it again."""
-        self._answers.pop(call_id, None)
-        self._ended[call_id] = None
-        if len(self._ended) > self._settings.ended_calls:
-            self._ended.popitem(last=False)
+        """A call is over."""
+        self._reception.call_over(call_id)
 
     # --- the way down ------------------------------------------------------------------------------------------------
 
@@ -690,6 +467,7 @@ class Switchboard:
             match step:
                 case Step.STOP_ACCEPTING:
                     self._out.append(StopListening())
+                    self._tell_draining(now)
                 case Step.WAIT:
                     # An announced call can no longer bring its stream in: its caller need not wait for the deadline.
                     for call_id in self._host.call_ids():
@@ -717,6 +495,15 @@ class Switchboard:
                     self._exit()
                     return
         self._flush(now)
+
+    def _tell_draining(self, now: int) -> None:
+        """Let the application know how long its calls may still last. Nothing waits for what it does about it."""
+        handler = self._config.on_draining
+        if handler is not None:
+            waiting = self._way_down.phase is Phase.WAITING and self._way_down.deadline is not None
+            at = self._way_down.deadline if waiting else now
+            task = self._draining = TaskId(self._names.new())
+            self._out.append(Invoke(task, handler.lane, handler.name, (self._reception.unix_us(at or now) / 1e6,)))
 
     def _step_detail(self, step: Step) -> str:
         if step in (Step.HANG_UP, Step.WAIT):

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from patter_core.agent import Agent, resolve_agent
+from patter_core.agent import Agent, lane_of, resolve_agent
 from patter_core.call.spec import CallSpec
 from patter_core.carriers.dialects import DIALECTS, dialect_of
-from patter_core.config import CarrierSpec, PublicUrl, ServerConfig, Twilio, check_port
+from patter_core.config import CarrierSpec, HandlerSpec, PublicUrl, ServerConfig, Twilio, check_port
 from patter_core.errors import ConfigError
 from patter_core.logline import describe
 from patter_core.settings import CallSettings, ServerSettings
@@ -265,8 +265,15 @@ class PatterBase:
         }
         settings = {name: getattr(self.settings, name) for name in self.settings.__struct_fields__}
         settings["finish_calls_s"] = finish_calls_s or self.settings.finish_calls_s
+        on_draining = wired.get("on_draining")
+        if on_draining is not None:
+            handlers["on_draining"] = on_draining
         config = msgspec.structs.replace(
-            self._admission, agents=specs, settings=ServerSettings(**settings), trace_dir=str(trace)
+            self._admission,
+            agents=specs,
+            settings=ServerSettings(**settings),
+            trace_dir=str(trace),
+            on_draining=HandlerSpec("on_draining", lane_of(on_draining)) if on_draining is not None else None,
         )
         server_tls = None
         if ssl_certfile:

@@ -108,6 +108,7 @@ class LoopPatter(PatterBase, abc.ABC):
         listener: socket.socket | Sequence[socket.socket] | None = None,
         trace: str = "",
         on_event: Callable[[Any], object] | None = None,
+        on_draining: Callable[[float], Any] | None = None,
         on_stuck: Callable[[list[str]], object] | None = None,
         ssl_certfile: str = "",
         ssl_keyfile: str = "",
@@ -118,6 +119,7 @@ class LoopPatter(PatterBase, abc.ABC):
 
         ``dashboard`` and ``manage_webhook`` are accepted for programs written for the reference; this version has no
         dashboard and changes nothing at the carrier. Other options it does not have yet are refused, not ignored.
+        ``on_draining(deadline)`` is told, when the way down begins, at what unix time active calls will be hung up.
         """
         later = {
             "recording": recording,
@@ -137,6 +139,7 @@ class LoopPatter(PatterBase, abc.ABC):
             "on_transcript": on_transcript,
             "on_message": on_message,
             "on_metrics": on_metrics,
+            "on_draining": on_draining,
         }
         app = self._app(
             agent,

@@ -165,7 +165,7 @@ def test_on_message_may_take_the_call_control(line):
 
 
 def test_disconnect_hangs_up_and_says_why(line):
-    ends = []
+    ends, deadlines = [], []
     line = line()
 
     async def meanwhile():
@@ -177,8 +177,11 @@ def test_disconnect_hangs_up_and_says_why(line):
         [ENDLESS, ENDLESS, ENDLESS],
         meanwhile=meanwhile,
         on_call_end=lambda call: ends.append(call["reason"]),
+        on_draining=deadlines.append,
     )
     assert ends == ["shutdown"] * 3
+    assert len(deadlines) == 1
+    assert abs(deadlines[0] - time.time()) < 60
     assert [call.hung_up_by_rest for call in line.done] == [True] * 3
     assert [e.step for e in line.told(ShutdownStep)] == [1, 2, 3, 4, 5, 6]
 

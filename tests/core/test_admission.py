@@ -217,7 +217,7 @@ def test_streams_may_be_left_open_to_anyone_loudly() -> None:
     assert stranger.upgrade(f"/ws/stream/{sid(2)}") == 101  # nobody announced it
     for number in range(5):  # made-up tickets are not remembered
         world.line(f"198.51.100.{number}").upgrade(f"/ws/stream/{sid(3)}/{'x' * 1000}{number}")
-    assert len(world.board._tickets) == 0
+    assert len(world.board._reception._tickets) == 0
 
 
 def test_an_announced_number_without_agent_gets_no_stream() -> None:
@@ -312,7 +312,7 @@ def test_places_are_counted_behind_a_trusted_proxy() -> None:
     ):
         path = path_of(world, number + 1)
         assert world.line().upgrade(path, [world.proof(path), ("X-Forwarded-For", forwarded)]) == status
-    assert len(world.board._peers) == 2
+    assert len(world.board._reception._peers) == 2
 
 
 def test_nobody_else_is_believed_about_their_address() -> None:

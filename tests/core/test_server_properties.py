@@ -199,10 +199,17 @@ class Hand:
         ]
         board: Any = self.board
         host = board._host
-        for table in (board._conns, board._touched, board._peers, board._addresses, board._answers, host._calls):
+        for table in (
+            board._conns,
+            board._touched,
+            board._reception._peers,
+            board._addresses,
+            board._reception._answers,
+            host._calls,
+        ):
             assert len(table) == 0
         assert (len(host._tasks), len(host._requests), board._media) == (0, 0, 0)
-        assert len(board._ended) <= 3
+        assert len(board._reception._ended) <= 3
 
     # --- what a story may do -----------------------------------------------------------------------------------------
 
@@ -387,7 +394,14 @@ def test_every_accepted_connection_closes_once_and_nothing_is_left(acts: list[tu
     assert hand.board.calls == 0
     assert hand.checker.unbalanced() == []
     board: Any = hand.board
-    for table in (board._conns, board._touched, board._peers, board._addresses, board._answers, board._timers):
+    for table in (
+        board._conns,
+        board._touched,
+        board._reception._peers,
+        board._addresses,
+        board._reception._answers,
+        board._timers,
+    ):
         assert len(table) == 0
     assert len(board._host._writes) == len(board._host._tasks) == len(board._host._requests) == 0
 

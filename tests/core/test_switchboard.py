@@ -420,11 +420,11 @@ def test_a_bounded_memory_of_ended_calls() -> None:
         world.stop(line)
         world.run(0.1)
         world.line(f"198.51.100.{n}").upgrade("/ws/stream/x/y")
-    assert len(world.board._ended) == 5
-    assert len(world.board._refusals) == 3
+    assert len(world.board._reception._ended) == 5
+    assert len(world.board._reception._refusals) == 3
     world.run(100)
     world.assert_empty()
-    assert len(world.board._tickets) <= 21
+    assert len(world.board._reception._tickets) <= 21
 
 
 def test_the_timer_heap_does_not_grow_with_frames() -> None:

@@ -195,14 +195,14 @@ class World:
         board: Any = self.board
         host = board._host
         tables = {
-            "conns": board._conns, "touched": board._touched, "peers": board._peers, "addresses": board._addresses,
-            "answers": board._answers, "out": board._out, "calls": host._calls, "tasks": host._tasks,
+            "conns": board._conns, "touched": board._touched, "peers": board._reception._peers, "addresses": board._addresses,
+            "answers": board._reception._answers, "out": board._out, "calls": host._calls, "tasks": host._tasks,
             "requests": host._requests, "writes": host._writes,
         }  # fmt: skip
         assert {name: len(table) for name, table in tables.items() if len(table)} == {}
         assert board._media == 0
-        assert len(board._ended) <= board._settings.ended_calls
-        assert len(board._refusals) <= board._settings.remembered_refusals
+        assert len(board._reception._ended) <= board._settings.ended_calls
+        assert len(board._reception._refusals) <= board._settings.remembered_refusals
         assert self.checker.unbalanced() == []
         left = list(board._timers._live)
         assert left == []
