@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,12 +12,16 @@ from patter_core.call_board import CallBoard
 from patter_core.contract import ConnId
 from patter_core.edge.app import Plan, logged
 from patter_core.edge.line import Line
+from patter_core.errors import LocalProtocolError
 from patter_core.reasons import EndReason
 
+from ._carried import carried
 from ._drive import Drive
 from ._gate import Gate
 
 __all__ = ["run_call"]
+
+log = logging.getLogger("patter")
 
 Receive = Callable[[], Awaitable[str | None]]
 Send = Callable[[str], Awaitable[object]]
@@ -31,17 +36,27 @@ class TextLine(Line):
         self._send = send
         self._gate = Gate()
         self._queue: asyncio.Queue[tuple[str, int | None] | None] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+
+    async def carry(self) -> None:
+        """Both directions, until there is nothing more to read or write."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.read())
+            group.create_task(self.write())
 
     async def read(self) -> None:
         """Take messages in until there are no more. Whatever the framework raises then means the same: it is over."""
         try:
             while (text := await self._receive()) is not None:
+                if not isinstance(text, str):
+                    raise LocalProtocolError(f"receive() must give text messages or None, got {type(text).__name__}")
                 self.got(text)
                 await self._gate.passed()
+        except LocalProtocolError as exc:
+            log.error("%s", exc)
         except Exception:
             pass
-        self.ended()
+        finally:
+            self.ended()
 
     async def write(self) -> None:
         """Send what was put, in order, then let go."""
@@ -52,19 +67,8 @@ class TextLine(Line):
                     self.left(item[1])
         except Exception:
             pass  # the peer is gone; reading says so too
-        self.gone()
-
-    def begin(self) -> None:
-        """Bytes can move."""
-        self._tasks = [asyncio.ensure_future(self.read()), asyncio.ensure_future(self.write())]
-        self.ready()
-
-    async def leave(self) -> None:
-        """Stop both directions, and wait until they have."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        finally:
+            self.gone()
 
     def _put(self, raw: bytes | str, total: int | None) -> None:
         self._queue.put_nowait((raw if isinstance(raw, str) else raw.decode(), total))
@@ -102,16 +106,6 @@ async def run_call(
     drive = Drive(board, handlers=plan.handlers, secrets=plan.secrets, on_event=logged(on_event), leave_s=leave_s)
     line = TextLine(drive, board.conn, receive, send)
     drive.adopt(line)
-    running = asyncio.ensure_future(drive.run(lambda _: line.begin()))
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        drive.stop()
-        await asyncio.wait([running], timeout=leave_s)
-        raise
-    finally:
-        if not running.done():
-            running.cancel()
-            await asyncio.wait([running])
-        await line.leave()
+    with plan.orders.given_to(drive):
+        await carried(drive, lambda _: line.ready(), leave_s, line.carry)
     return board.reason

@@ -33,6 +33,7 @@ from patter_core.contract import (
 from patter_core.edge.faults import fault_of
 from patter_core.edge.handlers import Handler, Kind, Loopwards, ThreadWork, kind_of, pull, raised
 from patter_core.edge.http import headers_of, new_client
+from patter_core.edge.threads import NoThreadError, Seat
 
 from ._gate import Gate
 
@@ -53,6 +54,7 @@ class Job:
         self.heard = True
         self.gate = Gate()
         self.work: ThreadWork | None = None
+        self.seat: Seat | None = None
         self._item_owed = False
         self._task: asyncio.Task[None] | None = None
 
@@ -83,6 +85,8 @@ class Job:
         self.heard = False
         if self.work is not None:
             self.work.stop()
+        if self.seat is not None:
+            self.seat.give_up()
         if self._task is not None:
             self._task.cancel()
 
@@ -185,7 +189,10 @@ class Jobs:
 
     def _on_thread(self, job: Job, handler: Handler, order: Invoke) -> None:
         job.work = ThreadWork(order, handler, partial(self._drive.post, self._from_thread, job, order))
-        self._drive.threads.submit(job.work)
+        try:
+            job.seat = self._drive.threads.of(order.handler).submit(job.work)
+        except NoThreadError as exc:
+            self._end(self._calls, job, Raised(order.task, Fault.OTHER, str(exc)))
 
     def _from_thread(self, job: Job, order: Invoke, said: Yielded | Returned | Raised | Loopwards) -> None:
         if isinstance(said, Yielded):
@@ -207,6 +214,9 @@ class Jobs:
                 async with aclosing(result) if hasattr(result, "aclose") else nullcontext():
                     async for value in result:
                         self._tell(job, Yielded(order.task, value))
+                        await asyncio.sleep(0)  # here Cancel arrives, though the iterator may never wait
+                        if not job.heard:
+                            break  # it arrived while the iterator waited, and was swallowed there
                         await job.gate.passed()
                 result = None
             elif kind is Kind.ITEMS:
@@ -217,13 +227,15 @@ class Jobs:
                         await job.gate.passed()
                 result = item.value
             last = Returned(order.task, result)
-        except asyncio.CancelledError as exc:
-            if not job.heard:
+        except BaseException as exc:
+            if self._given_up(job, exc):
                 raise
             last = raised(order, exc)
-        except Exception as exc:
-            last = raised(order, exc)
         self._end(self._calls, job, last)
+
+    def _given_up(self, job: Job, exc: BaseException) -> bool:
+        """Whether this is our cancellation, come back: user code may raise one that nobody asked for."""
+        return not job.heard and isinstance(exc, asyncio.CancelledError)
 
     def cancel(self, order: Cancel) -> None:
         """``Cancel``."""

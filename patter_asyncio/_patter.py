@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from patter_core.edge.patter import LoopPatter
 
+from ._carried import carried
 from ._drive import Drive
 
 __all__ = ["Patter"]
@@ -21,3 +23,6 @@ class Patter(LoopPatter):
 
     def _new_drive(self, board: Any, **options: Any) -> Drive:
         return Drive(board, **options)
+
+    async def _carried(self, drive: Any, started: Callable[[Any], object], grace_s: float) -> int:
+        return await carried(drive, started, grace_s)

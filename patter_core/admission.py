@@ -12,7 +12,9 @@ import ipaddress
 from collections import Counter, deque
 from collections.abc import Sequence
 
-__all__ = ["PeerCounter", "TicketVerdict", "Tickets", "client_address"]
+from .errors import ConfigError
+
+__all__ = ["PeerCounter", "TicketVerdict", "Tickets", "check_networks", "client_address"]
 
 
 class TicketVerdict(enum.Enum):
@@ -101,6 +103,17 @@ class PeerCounter:
 
     def __len__(self) -> int:
         return len(self._counts)
+
+
+def check_networks(networks: Sequence[str]) -> None:
+    """ConfigError for a proxy that is neither an address nor a network."""
+    for network in networks:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise ConfigError(
+                f"trusted_proxies takes addresses and networks such as '10.0.0.0/8', not {network!r}"
+            ) from None
 
 
 def _in(address: str, networks: Sequence[str]) -> bool:

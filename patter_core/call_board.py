@@ -23,10 +23,12 @@ from .contract import (
     Received,
     Refuse,
     Send,
+    Sent,
     StopRequested,
 )
 from .host import Host, Names, TimerKey
 from .reasons import EndReason
+from .settings import ServerSettings
 from .timers import Timers
 
 __all__ = ["CallBoard"]
@@ -43,7 +45,14 @@ class _Socket(enum.Enum):
 class CallBoard:
     """Feed ``Connected(conn)`` once the socket is there; then ``Received`` texts, and ``InputEnded`` or ``Closed``."""
 
-    def __init__(self, spec: CallSpec, *, trace_dir: str = "", bulkhead: bool = True) -> None:
+    def __init__(
+        self,
+        spec: CallSpec,
+        *,
+        settings: ServerSettings | None = None,
+        trace_dir: str = "",
+        bulkhead: bool = True,
+    ) -> None:
         self._spec = spec
         self._out: list[Order] = []
         self._names = Names()
@@ -55,6 +64,9 @@ class CallBoard:
         self._offered = False
         self._socket = _Socket.AWAITED
         self._went: int | None = None  # we closed the socket, and the call has not been told
+        self._settings = settings or ServerSettings()
+        self._queued = self._asked_ack = self._acked = 0  # characters ordered to be sent
+        self._high = False
         self._stopping = False
         self._exited = False
 
@@ -80,6 +92,8 @@ class CallBoard:
                 if self._socket is _Socket.OPEN:
                     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
                     self._host.carrier_said(now, call_id, text)
+            case Sent(_, total):
+                self._acked = total
             case Connected():
                 if self._socket is _Socket.AWAITED:
                     self._socket = _Socket.OPEN
@@ -98,9 +112,11 @@ class CallBoard:
                     self._host.abandon(now)
                 self._stopping = True
                 self._host.end(now, call_id, EndReason.CANCELLED)
+                self.close(self.conn, 1000, "cancelled")  # whoever cancelled us is about to take the socket away
             case _:
                 if not self._host.handle(now, fact) and isinstance(fact, Asked):
                     self._out.append(Refuse(fact.ask, "unknown_command", f"no command {fact.verb!r}"))
+        self._watch_pressure(now, call_id)
         if self._went is not None:
             # Told after its own step, never in the middle of it: a call takes one fact at a time.
             code, self._went = self._went, None
@@ -114,12 +130,31 @@ class CallBoard:
         self._out.clear()
         return out
 
+    def _watch_pressure(self, now: int, call_id: str) -> None:
+        """Does whoever sends our messages keep up? Told after the step, never in the middle of it."""
+        waiting = self._queued - self._acked
+        if self._socket is not _Socket.OPEN:
+            return
+        if waiting >= self._settings.kill_water:
+            self._socket = _Socket.GONE
+            self._out.append(Abort(self.conn))
+            self._went = 1006
+        elif self._high is not (
+            waiting >= (self._settings.high_water // 2 if self._high else self._settings.high_water)
+        ):
+            self._high = not self._high
+            self._host.pressure(now, call_id, self.conn, self._high)
+
     # --- the Host's sockets ------------------------------------------------------------------------------------------
 
     def say(self, conn: ConnId, text: str) -> None:
         """Send a message."""
         if self._socket is _Socket.OPEN:
-            self._out.append(Send(self.conn, text))
+            self._queued += len(text)
+            ack = self._queued - self._asked_ack >= self._settings.ack_every
+            if ack:
+                self._asked_ack = self._queued
+            self._out.append(Send(self.conn, text, ack))
 
     def close(self, conn: ConnId, code: int, reason: str) -> None:
         """Close the socket: whoever does the framing chooses how."""

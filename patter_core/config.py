@@ -136,7 +136,7 @@ class PublicUrl(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> PublicUrl:
-        """A host, or a URL with optional port and path prefix (decision 3)."""
+        """A host, or a URL with optional port and path prefix."""
         url = text if "://" in text else f"https://{text}"
         advice = (
             "webhook_url is the public host of this server, such as 'abc.example.com' or 'https://example.com/voice'"

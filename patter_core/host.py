@@ -74,6 +74,7 @@ __all__ = ["Host", "Names", "Sockets", "TimerKey"]
 TimerKey = tuple[str, int | str]
 
 _TRACE_PIECE = 32 * 1024
+_SAY_CHARS = 5_000  # one line of the application's: minutes of speech
 
 
 class Names:
@@ -334,7 +335,11 @@ class Host:
         if ended:
             del self._tasks[task]  # from here on there is nothing to cancel
         if isinstance(value, bytes | bytearray | memoryview):
-            self._step(now, call_id, entry, TaskAudio(name, bytes(value)))
+            try:
+                audio = bytes(value)
+            except Exception:  # a released view, a class of its own: user code may return anything
+                audio = b""
+            self._step(now, call_id, entry, TaskAudio(name, audio))
             value = None
             if not ended or entry.tasks.get(name) != task:
                 return
@@ -386,8 +391,12 @@ class Host:
         elif entry is None:
             self._out.append(Refuse(ask, "unknown_call", f"no call {call_id!r} is active"))
         else:
-            self._step(now, call_id, entry, SayWanted(str(args.get("text", ""))))
-            self._out.append(Answer(ask, True))
+            text = plain(args.get("text"))
+            if not isinstance(text, str) or not 0 < len(text) <= _SAY_CHARS:
+                self._out.append(Refuse(ask, "bad_arguments", f"text must be 1 to {_SAY_CHARS} characters"))
+            else:
+                self._step(now, call_id, entry, SayWanted(text))
+                self._out.append(Answer(ask, True))
         return True
 
     def due(self, now: int, call_id: str) -> None:
@@ -422,7 +431,15 @@ class Host:
                 return
             else:
                 self._perform(call_id, entry, order)
+        if entry.asks and not entry.call.leg_up and not entry.call.attached:
+            # The telephone call is over. Its callbacks may still run, and one of them may be who asked.
+            self._answer_asks(entry)
         self._rearm(call_id, entry)
+
+    def _answer_asks(self, entry: _Entry) -> None:
+        for ask in entry.asks:
+            self._out.append(Answer(ask, True))
+        entry.asks.clear()
 
     def _perform(self, call_id: str, entry: _Entry, order: CallOrder) -> None:
         match order:
@@ -476,8 +493,7 @@ class Host:
             self._requests.pop(request, None)
         entry.tasks.clear()
         entry.rests.clear()
-        for ask in entry.asks:
-            self._out.append(Answer(ask, True))
+        self._answer_asks(entry)
         if entry.conn is not None:
             self._sockets.close(entry.conn, 1000, "call ended")
         self._timers.clear(("call", call_id))

@@ -32,24 +32,34 @@ _LEVELS: dict[type, int] = {
     ev.UpgradeUnsigned: WARNING,
     ev.Bug: ERROR,
 }
-_NUMBER = re.compile(r"\+?\d{7,15}")
-_LONG_NUMBER = re.compile(r"(?<![\w.])\+?\d{8,15}(?![\w.])")
+# Seven digits or more, with what people write between them; not part of a word (a call's id) or of an address.
+_NUMBER = re.compile(r"(?<![\w.:])\+?\(?\d(?:[ ()/-]{0,3}\d){6,}(?![\w.])")
+_DIGIT = re.compile(r"\d")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def mask(number: str) -> str:
-    """A phone number with only its first three and last two digits left: ``+15*******01``."""
-    if not _NUMBER.fullmatch(number):
+    """A phone number with only its first two and last two digits left, however it is written: ``+15*******01``.
+    What has fewer than seven digits is no phone number."""
+    count = len(_DIGIT.findall(number))
+    if count < 7:
         return number
-    return number[:3] + "*" * (len(number) - 5) + number[-2:]
+    seen = 0
+
+    def hide(match: re.Match[str]) -> str:
+        nonlocal seen
+        seen += 1
+        return match[0] if seen <= 2 or seen > count - 2 else "*"
+
+    return _DIGIT.sub(hide, number)
 
 
 def _value(field: str, value: Any) -> str:
-    if field in ("caller", "callee") and _NUMBER.fullmatch(value):
-        return mask(value)
+    if field in ("caller", "callee"):
+        return mask(str(value))
     if isinstance(value, str):
-        return _LONG_NUMBER.sub(lambda m: mask(m[0]), value)
+        return _NUMBER.sub(lambda m: mask(m[0]), value)
     if hasattr(value, "value"):
         return str(value.value)
     return str(value)

@@ -114,6 +114,9 @@ class Reception:
             serving = self._serving()
             body = b'{"status":"ready"}' if serving else b'{"status":"draining"}'
             return _answer(200 if serving else 503, "application/json", body)
+        if len(request.body) > self._settings.webhook_bytes:
+            self.refused("webhook", 413, "webhook_too_large", peer)
+            return _error(413, "webhook_too_large")
         return self._webhook(now, peer, request, self._carriers[route.carrier], route.kind)
 
     def _has_webhook(self, carrier: str, kind: str) -> bool:

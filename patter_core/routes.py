@@ -29,6 +29,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     kind: str = ""
 
 
+_LONGEST_ID = 256  # Twilio's have 34 characters, Telnyx's some 90
+
 _NOTHING = Route(Target.NOTHING)
 _HEALTH = Route(Target.HEALTH, ("GET", "HEAD"))
 _READY = Route(Target.READY, ("GET", "HEAD"))
@@ -61,4 +63,6 @@ def split_stream_path(path: str, prefix: str) -> tuple[str, str] | None:
     if len(parts) not in (4, 5) or not parts[3]:
         return None
     call_id = unquote(parts[3], errors="replace")
+    if len(call_id) > _LONGEST_ID or not call_id.isprintable():
+        return None
     return call_id, parts[4] if len(parts) == 5 else ""

@@ -23,6 +23,8 @@ def _check(settings: msgspec.Struct) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise ConfigError(f"{field} must be a finite number, at least 0; got {value!r}")
+        if settings.__annotations__[field].startswith("int") and not isinstance(value, int):
+            raise ConfigError(f"{field} must be a whole number, got {value!r}")
 
 
 class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +37,7 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     unconfirmed_s: float = 3.0  # audio at the carrier without a mark back: it is not playing, stop feeding it
     start_s: float = 5.0  # a media socket that does not say `start` is somebody knocking
     offer_s: float = 30.0  # a webhook whose stream never comes frees its slot
-    reattach_s: float = 2.0  # a stream lost without `stop` may come back (carriers.md 8: keep the session ~2 s)
+    reattach_s: float = 2.0  # a stream lost without `stop` may come back, usually within a second or two
     silence_s: float = 60.0  # no message at all on the stream: carriers send 50 frames a second even in silence
     hangup_s: float = 3.0  # one hang-up request, retries included
     on_call_start_s: float = 2.0  # the caller is listening to silence meanwhile
@@ -71,6 +73,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_streams_per_ip: int = 10  # concurrent media sockets of one client; load tools raise it
     max_connections: int = 10_000  # open sockets of any kind
     max_connections_per_ip: int = 1_000  # sockets of one address: somebody flooding us
+    webhook_bytes: int = 64 * 1024  # the largest seen is 20 KiB; more is refused before its signature costs anything
     max_calls: int | None = None  # over it, callers get a busy tone
     ticket_s: float = 60.0  # from webhook to media socket; carriers take well under a second
     finish_calls_s: float = 0.0  # on stop: how long calls may end by themselves before they are hung up

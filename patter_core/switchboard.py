@@ -66,6 +66,10 @@ __all__ = ["Switchboard"]
 _NOT_TEXT = "\0"  # a binary frame, as the call's media stream sees it: not JSON
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 class Role(enum.Enum):
     """What a connection is for."""
 
@@ -507,11 +511,11 @@ class Switchboard:
 
     def _step_detail(self, step: Step) -> str:
         if step in (Step.HANG_UP, Step.WAIT):
-            return f"{len(self._host)} calls"
+            return _count(len(self._host), "call")
         if step in (Step.CLOSE_SOCKETS, Step.DRAIN, Step.ABORT):
-            return f"{self._media} media sockets"
+            return _count(self._media, "media socket")
         if step is Step.CLOSE_HTTP:
-            return f"{len(self._conns)} connections"
+            return _count(len(self._conns), "connection")
         return ""
 
     def _exit(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,12 +14,16 @@ from patter_core.call_board import CallBoard
 from patter_core.contract import ConnId
 from patter_core.edge.app import Plan, logged
 from patter_core.edge.line import Line
+from patter_core.errors import LocalProtocolError
 from patter_core.reasons import EndReason
 
+from ._carried import carried
 from ._drive import Drive
 from ._gate import Gate
 
 __all__ = ["run_call"]
+
+log = logging.getLogger("patter")
 
 Receive = Callable[[], Awaitable[str | None]]
 Send = Callable[[str], Awaitable[object]]
@@ -34,15 +39,26 @@ class TextLine(Line):
         self._gate = Gate()
         self._queue, self._queued = trio.open_memory_channel[tuple[str, int | None] | None](math.inf)
 
+    async def carry(self) -> None:
+        """Both directions, until there is nothing more to read or write."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.read)
+            nursery.start_soon(self.write)
+
     async def read(self) -> None:
         """Take messages in until there are no more. Whatever the framework raises then means the same: it is over."""
         try:
             while (text := await self._receive()) is not None:
+                if not isinstance(text, str):
+                    raise LocalProtocolError(f"receive() must give text messages or None, got {type(text).__name__}")
                 self.got(text)
                 await self._gate.passed()
+        except LocalProtocolError as exc:
+            log.error("%s", exc)
         except Exception:
             pass
-        self.ended()
+        finally:
+            self.ended()
 
     async def write(self) -> None:
         """Send what was put, in order, then let go."""
@@ -53,7 +69,8 @@ class TextLine(Line):
                     self.left(item[1])
         except Exception:
             pass  # the peer is gone; reading says so too
-        self.gone()
+        finally:
+            self.gone()
 
     def _put(self, raw: bytes | str, total: int | None) -> None:
         self._queue.send_nowait((raw if isinstance(raw, str) else raw.decode(), total))
@@ -91,31 +108,6 @@ async def run_call(
     drive = Drive(board, handlers=plan.handlers, secrets=plan.secrets, on_event=logged(on_event), leave_s=leave_s)
     line = TextLine(drive, board.conn, receive, send)
     drive.adopt(line)
-
-    async def carried() -> None:
-        # Shielded, so that a cancellation from outside ends the call in its own way; `watch` bounds how long.
-        with trio.CancelScope(shield=True) as scope:
-            shielded.append(scope)
-            await drive.run(lambda _: line.ready())
-        nursery.cancel_scope.cancel()
-
-    async def watch() -> None:
-        try:
-            await trio.sleep_forever()
-        except trio.Cancelled:
-            if shielded and not nursery_done():
-                drive.stop()
-                shielded[0].deadline = trio.current_time() + leave_s
-            raise
-
-    shielded: list[trio.CancelScope] = []
-
-    def nursery_done() -> bool:
-        return board.reason is not None
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(carried)
-        nursery.start_soon(watch)
-        nursery.start_soon(line.read)
-        nursery.start_soon(line.write)
+    with plan.orders.given_to(drive):
+        await carried(drive, lambda _: line.ready(), leave_s, line.carry)
     return board.reason

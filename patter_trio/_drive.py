@@ -46,7 +46,7 @@ from patter_core.contract import (
 )
 from patter_core.edge.handlers import Handler
 from patter_core.edge.line import Line
-from patter_core.edge.threads import Threads
+from patter_core.edge.threads import Pools
 from patter_core.edge.tls import client_context
 from patter_core.errors import RefusedError
 
@@ -118,7 +118,7 @@ class Drive:
         trust_env: bool = False,
     ) -> None:
         self.server_tls = server_tls
-        self.threads = Threads()
+        self.threads = Pools()
         self.reserve = board.reserve
         self._board = board
         self._sockets = [listener] if isinstance(listener, socket.socket) else list(listener or ())
@@ -129,7 +129,7 @@ class Drive:
         self._on_stuck = on_stuck
         self._phase = Phase.NEW
         self._code = 0
-        self._crash: Exception | None = None
+        self._crash: BaseException | None = None
         self._facts: deque[Fact] = deque([Ticked()])  # the first step: a board may have orders before anything happens
         self._floor = 0
         self._armed: int | None = None
@@ -271,7 +271,7 @@ class Drive:
                 for order in self._board.handle(self._now(), self._facts.popleft()):
                     self._arms[type(order)](order)
             deadline = self._board.deadline
-        except Exception as exc:
+        except BaseException as exc:  # Ctrl-C too: whoever fed the fact must not take it for its own
             self._crash = exc
             self._exit(Exit(1))
             return
@@ -367,7 +367,7 @@ class Drive:
             return
         try:
             self._on_event(order.event)
-        except Exception:
+        except BaseException:  # user code, which ends nothing
             if not self._event_failed:
                 self._event_failed = True
                 log.exception("on_event raised; said once")
@@ -397,10 +397,10 @@ class Drive:
         self._stop_listening(StopListening())
         for reply in list(self._asks.values()):
             reply.refuse(RefusedError("stopped"))
+        self.threads.close()  # before the jobs: a thread that one of them gives up must not begin the next
         self._jobs.stop_all()
         for line in list(self._lines.values()):
             line.abort()
-        self.threads.close()
 
     async def _leave(self) -> None:
         """After ``leave_s``, name what is deaf to it. trio leaves nothing behind: ``run`` waits."""

@@ -6,6 +6,7 @@ The twin of ``patter_asyncio/_jobs.py``: same classes, same methods, same order 
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, closing, nullcontext
@@ -34,6 +35,7 @@ from patter_core.contract import (
 from patter_core.edge.faults import fault_of
 from patter_core.edge.handlers import Handler, Kind, Loopwards, ThreadWork, kind_of, pull, raised
 from patter_core.edge.http import headers_of, new_client
+from patter_core.edge.threads import NoThreadError, Seat
 
 from ._gate import Gate
 
@@ -54,6 +56,7 @@ class Job:
         self.heard = True
         self.gate = Gate()
         self.work: ThreadWork | None = None
+        self.seat: Seat | None = None
         self._item_owed = False
         self._scope: trio.CancelScope | None = None
 
@@ -84,6 +87,8 @@ class Job:
         self.heard = False
         if self.work is not None:
             self.work.stop()
+        if self.seat is not None:
+            self.seat.give_up()
         if self._scope is not None:
             self._scope.cancel()
 
@@ -187,7 +192,10 @@ class Jobs:
 
     def _on_thread(self, job: Job, handler: Handler, order: Invoke) -> None:
         job.work = ThreadWork(order, handler, partial(self._drive.post, self._from_thread, job, order))
-        self._drive.threads.submit(job.work)
+        try:
+            job.seat = self._drive.threads.of(order.handler).submit(job.work)
+        except NoThreadError as exc:
+            self._end(self._calls, job, Raised(order.task, Fault.OTHER, str(exc)))
 
     def _from_thread(self, job: Job, order: Invoke, said: Yielded | Returned | Raised | Loopwards) -> None:
         if isinstance(said, Yielded):
@@ -209,6 +217,9 @@ class Jobs:
                 async with aclosing(result) if hasattr(result, "aclose") else nullcontext():
                     async for value in result:
                         self._tell(job, Yielded(order.task, value))
+                        await trio.lowlevel.checkpoint()  # here Cancel arrives, though the iterator may never wait
+                        if not job.heard:
+                            break  # it arrived while the iterator waited, and was swallowed there
                         await job.gate.passed()
                 result = None
             elif kind is Kind.ITEMS:
@@ -219,9 +230,19 @@ class Jobs:
                         await job.gate.passed()
                 result = item.value
             last = Returned(order.task, result)
-        except Exception as exc:
+        except BaseException as exc:
+            if self._given_up(job, exc):
+                raise
             last = raised(order, exc)
         self._end(self._calls, job, last)
+
+    def _given_up(self, job: Job, exc: BaseException) -> bool:
+        """Whether this is our cancellation, come back: user code may raise one that nobody asked for."""
+        if trio.current_effective_deadline() != -math.inf:
+            return False
+        if isinstance(exc, BaseExceptionGroup):
+            return exc.split(trio.Cancelled)[1] is None
+        return isinstance(exc, trio.Cancelled)
 
     def cancel(self, order: Cancel) -> None:
         """``Cancel``."""
@@ -243,7 +264,7 @@ class Jobs:
             with scope:
                 await body()
         except BaseExceptionGroup as group:
-            # User code whose own nursery failed while it was cancelled: that must not take the server with it.
+            # A library whose own nursery failed while it was cancelled: that must not take the server with it.
             errors, rest = group.split(Exception)
             log.error("%s failed while it was cancelled", label, exc_info=errors)
             if rest is not None:

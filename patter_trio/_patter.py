@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import trio
 
 from patter_core.edge.patter import LoopPatter
 
+from ._carried import carried
 from ._drive import Drive
 
 __all__ = ["Patter"]
@@ -22,3 +24,6 @@ class Patter(LoopPatter):
 
     def _new_drive(self, board: Any, **options: Any) -> Drive:
         return Drive(board, **options)
+
+    async def _carried(self, drive: Any, started: Callable[[Any], object], grace_s: float) -> int:
+        return await carried(drive, started, grace_s)

@@ -95,9 +95,9 @@ def left(board: Any) -> dict[str, int]:
     tables = {
         "connections": board._conns,
         "touched": board._touched,
-        "peers": board._peers,
+        "peers": board._reception._peers,
         "addresses": board._addresses,
-        "answers": board._answers,
+        "answers": board._reception._answers,
         "timers": board._timers,
         "calls": host._calls,
         "tasks": host._tasks,

@@ -294,7 +294,7 @@ WebhookEvent: TypeAlias = CallOffered | CallStatusChanged | MachineDetected | Re
 
 
 class Verdict(enum.Enum):
-    """What a signature check found. Only ``VALID`` lets anything through."""
+    """What a signature check found. Only ``VALID`` lets anything through, and only it is true."""
 
     VALID = "valid"
     MISSING = "missing"  #: no signature was sent
@@ -302,6 +302,9 @@ class Verdict(enum.Enum):
     NO_KEY = "no_key"  #: we have no key to check with: our configuration, not the peer's fault
     BODY_UNSIGNED = "body_unsigned"  #: the URL is signed, but nothing binds this body to it
     BODY_CHANGED = "body_changed"  #: the URL is signed and promises another body
+
+    def __bool__(self) -> bool:
+        return self is Verdict.VALID  # so that ``if verify(...)`` fails closed
 
 
 class RestRequest(msgspec.Struct, frozen=True, gc=False, tag=True):

@@ -16,17 +16,18 @@ from typing import Any
 
 import msgspec
 
+from patter_core.admission import check_networks
 from patter_core.agent import Agent, lane_of, resolve_agent
 from patter_core.call.spec import CallSpec
 from patter_core.carriers.dialects import DIALECTS, dialect_of
 from patter_core.config import CarrierSpec, HandlerSpec, PublicUrl, ServerConfig, Twilio, check_port
-from patter_core.errors import ConfigError
+from patter_core.errors import ConfigError, PatterConnectionError
 from patter_core.logline import describe
 from patter_core.settings import CallSettings, ServerSettings
 from patter_core.switchboard import Switchboard
 
 from . import files
-from .control import with_control
+from .control import Orders, with_control
 from .sockets import listen
 
 __all__ = ["App", "PatterBase", "Plan", "log_event", "logged"]
@@ -77,7 +78,9 @@ class App:
         listeners: list[socket.socket],
         on_event: Callable[[Any], object],
         server_tls: ssl.SSLContext | None,
+        orders: Orders,
     ) -> None:
+        self.orders = orders
         self.board = board
         self.handlers = handlers
         self.secrets = secrets
@@ -89,12 +92,19 @@ class App:
 class Plan:
     """One call to be carried inside somebody else's server, by ``run_call``."""
 
-    def __init__(self, spec: CallSpec, handlers: dict[str, Callable[..., Any]], secrets: dict[str, str], trace: str):
+    def __init__(
+        self,
+        spec: CallSpec,
+        handlers: dict[str, Callable[..., Any]],
+        secrets: dict[str, str],
+        trace: str,
+        orders: Orders,
+    ) -> None:
         self.spec = spec
         self.handlers = handlers
         self.secrets = secrets
         self.trace = trace
-        self.seed = os.urandom(16)
+        self.orders = orders
 
 
 class PatterBase:
@@ -151,6 +161,7 @@ class PatterBase:
             replaced["max_streams_per_ip"] = max_streams_per_ip
         self.settings = ServerSettings(**replaced)
         self.call_settings = call_settings or CallSettings()
+        check_networks(trusted_proxies)
         self._admission = ServerConfig(
             public_url=self.public_url,
             carriers=self.carriers,
@@ -162,7 +173,6 @@ class PatterBase:
             ticket_secret=ticket_secret,
             trusted_proxies=tuple(trusted_proxies),
         )
-        self._order: Callable[..., None] = lambda verb, **args: None
 
     def agent(
         self,
@@ -221,17 +231,14 @@ class PatterBase:
 
     # --- for the adapters --------------------------------------------------------------------------------------------
 
-    def _callbacks(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _callbacks(self, given: Mapping[str, Any], orders: Orders) -> dict[str, Any]:
         callbacks = dict(given)
         handler = callbacks.get("on_message")
         if isinstance(handler, str):
             raise ConfigError("on_message as a URL is not available in this version: pass a function")
         if callable(handler) and _takes_two(handler):
-            callbacks["on_message"] = _like(handler, with_control(handler, self.carriers[0].name, self._give_order))
+            callbacks["on_message"] = _like(handler, with_control(handler, self.carriers[0].name, orders.give))
         return callbacks
-
-    def _give_order(self, verb: str, **args: Any) -> None:
-        self._order(verb, **args)
 
     def _secrets(self) -> dict[str, str]:
         return {spec.name: dialect_of(spec.name).authorization(spec) for spec in self.carriers}
@@ -258,7 +265,8 @@ class PatterBase:
         if bool(ssl_certfile) != bool(ssl_keyfile):
             raise ConfigError("ssl_certfile= and ssl_keyfile= belong together")
         handlers: dict[str, Callable[..., Any]] = {"file.create": files.create, "file.append": files.append}
-        wired = self._callbacks(callbacks)
+        orders = Orders()
+        wired = self._callbacks(callbacks, orders)
         specs = {
             number: resolve_agent(one, wired, handlers, f"{number}:" if number else "")
             for number, one in agents.items()
@@ -281,10 +289,13 @@ class PatterBase:
             server_tls.load_cert_chain(ssl_certfile, ssl_keyfile)
         board = Switchboard(config, epoch=_epoch(), seed=os.urandom(32))
         if listener is None:
-            listeners = [listen(host, port)]
+            try:
+                listeners = [listen(host, port)]
+            except OSError as exc:
+                raise PatterConnectionError(f"cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
         else:
             listeners = [listener] if isinstance(listener, socket.socket) else list(listener)
-        return App(board, handlers, self._secrets(), listeners, logged(on_event), server_tls)
+        return App(board, handlers, self._secrets(), listeners, logged(on_event), server_tls, orders)
 
     def plan(
         self,
@@ -302,7 +313,8 @@ class PatterBase:
         if unknown:
             raise ConfigError(f"plan() has no option {', '.join(unknown)}")
         handlers: dict[str, Callable[..., Any]] = {"file.create": files.create, "file.append": files.append}
-        spec = resolve_agent(agent, self._callbacks(callbacks), handlers)
+        orders = Orders()
+        spec = resolve_agent(agent, self._callbacks(callbacks, orders), handlers)
         carrier = self.carriers[0]
         call = CallSpec(
             call_id=call_id,
@@ -316,7 +328,7 @@ class PatterBase:
             settings=self.call_settings,
             epoch=_epoch(),
         )
-        return Plan(call, handlers, self._secrets(), str(trace))
+        return Plan(call, handlers, self._secrets(), str(trace), orders)
 
 
 def _takes_two(handler: Callable[..., Any]) -> bool:

@@ -8,13 +8,16 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
+from patter_core import __version__
 from patter_core.audio.g711 import ulaw_encode
 from patter_core.audio.resample import resample
 from patter_core.audio.wav import read_wav, to_mono
+from patter_core.config import PublicUrl
 from patter_core.errors import PatterError
 from patter_core.simulator.carrier import CallPlan, SimulatedCarrier, SimulatorConfig
 from patter_core.simulator.script import Act, HangUp, ListenUntilQuiet, Speak
@@ -30,7 +33,9 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None, loop_name: str = "") -> int:
     """Run one command; the exit code."""
     options = _parser(loop_name).parse_args(argv)
-    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.ERROR, format="%(levelname)s %(message)s")
+    # What goes wrong is on the screen already; the log is for those who ask for it.
+    level = logging.DEBUG if options.verbose else logging.CRITICAL
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s")
     try:
         return int(options.run(options, loop_name))
     except (PatterError, OSError) as exc:
@@ -43,36 +48,79 @@ def _parser(loop_name: str) -> argparse.ArgumentParser:
         prog=f"python -m {loop_name}" if loop_name else "patter",
         description="The server that gives an AI agent a phone number.",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="log every event")
+    parser.add_argument("--version", action="version", version=f"patter {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="store_true", help="log every event")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="answer a simulated call on this machine; needs no account")
+    demo = commands.add_parser(
+        "demo", parents=[common], help="answer a simulated call on this machine; needs no account"
+    )
     demo.add_argument("--trio", action="store_true", help="run on trio instead of asyncio")
     demo.add_argument("--serve", action="store_true", help="only serve; call it with `patter simulate`")
-    demo.add_argument("--port", type=int, default=8000, help="with --serve: the port (8000)")
+    demo.add_argument("--port", type=_port, default=8000, help="with --serve: the port (8000)")
     demo.add_argument("--out", default="demo-output", help="folder for the recording and the trace")
     demo.set_defaults(run=_demo)
 
-    simulate = commands.add_parser("simulate", help="call a server as a carrier would")
-    simulate.add_argument("--url", required=True, help="its public URL (what signatures are made over)")
+    simulate = commands.add_parser("simulate", parents=[common], help="call a server as a carrier would")
+    simulate.add_argument(
+        "--url",
+        required=True,
+        help="its public URL, as signatures are made over it; with a path, that of the voice webhook",
+    )
     simulate.add_argument("--connect", metavar="HOST:PORT", help="where it really listens, without TLS")
     simulate.add_argument("--wav", action="append", default=[], help="what the caller says; may be repeated")
     simulate.add_argument("--demo-caller", action="store_true", help="say what the demo's caller says")
-    simulate.add_argument("--account-sid", default=demos.ACCOUNT)
-    simulate.add_argument("--auth-token", default=os.environ.get("TWILIO_AUTH_TOKEN", demos.TOKEN))
+    simulate.add_argument(
+        "--account-sid",
+        default=os.environ.get("TWILIO_ACCOUNT_SID", demos.ACCOUNT),
+        help="default: TWILIO_ACCOUNT_SID, else the demo's",
+    )
+    simulate.add_argument(
+        "--auth-token",
+        default=os.environ.get("TWILIO_AUTH_TOKEN", demos.TOKEN),
+        help="what signs the webhook; default: TWILIO_AUTH_TOKEN, else the demo's",
+    )
     simulate.add_argument("--from", dest="caller", default="+15550100001")
     simulate.add_argument("--to", dest="callee", default=demos.NUMBER)
-    simulate.add_argument("--calls", type=int, default=1, help="how many at once")
-    simulate.add_argument("--rate", type=float, default=1.0, help="times real time")
+    simulate.add_argument("--calls", type=_count, default=1, help="how many at once")
+    simulate.add_argument("--rate", type=_rate, default=1.0, help="times real time")
     simulate.add_argument("--rest-port", type=int, default=0, help="where the carrier's REST API answers (0: any)")
     simulate.add_argument("--out", default="demo-output", help="folder for the recordings")
     simulate.add_argument("--trio", action="store_true", help="run on trio instead of asyncio")
     simulate.set_defaults(run=_simulate)
 
-    again = commands.add_parser("replay", help="run a call's trace again and show the first difference")
+    again = commands.add_parser(
+        "replay", parents=[common], help="run a call's trace again and show the first difference"
+    )
     again.add_argument("file", type=Path)
     again.set_defaults(run=_replay)
     return parser
+
+
+def _port(text: str) -> int:
+    return _ranged(text, int, 0, 65535)
+
+
+def _count(text: str) -> int:
+    return _ranged(text, int, 1, 10_000)
+
+
+def _rate(text: str) -> float:
+    return _ranged(text, float, 0.01, 1000)
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _ranged(text: str, kind: Callable[[str], Number], least: Number, most: Number) -> Number:
+    try:
+        number = kind(text)
+    except ValueError:
+        number = None
+    if number is None or not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"must be {least} to {most}, not {text!r}")
+    return number
 
 
 def _loop(options: argparse.Namespace, loop_name: str) -> ModuleType:
@@ -111,9 +159,8 @@ def _simulate(options: argparse.Namespace, loop_name: str) -> int:
         acts = (*parts, HangUp())
     else:
         raise PatterError("nothing to say: give --wav FILE (mono or stereo WAV), or --demo-caller")
-    url = options.url if "://" in options.url else f"https://{options.url}"
-    if "/webhooks/" not in url:
-        url = url.rstrip("/") + "/webhooks/twilio/voice"
+    public = PublicUrl.parse(options.url)
+    url = public.origin if public.prefix else f"{public.origin}/webhooks/twilio/voice"
     place = None
     if options.connect:
         host, _, port = options.connect.rpartition(":")
@@ -128,7 +175,7 @@ def _simulate(options: argparse.Namespace, loop_name: str) -> int:
         rate=options.rate,
     )
     plan = CallPlan(acts=acts, caller=options.caller, callee=options.callee)
-    board = SimulatedCarrier(config, [plan] * max(1, options.calls), seed=os.urandom(16))
+    board = SimulatedCarrier(config, [plan] * options.calls, seed=os.urandom(16))
     rest = listen("127.0.0.1", options.rest_port)
     screen = Screen()
     screen.line(f"calling {url}" + (f" at {options.connect}" if place else ""))
@@ -143,6 +190,8 @@ def _simulate(options: argparse.Namespace, loop_name: str) -> int:
     for call in screen.done:
         if call.outcome != "completed":
             screen.line(f"{call.call_id[:10]}: {call.detail}")
+            if "HTTP 403" in call.detail:
+                screen.line("  is --auth-token the server's, and --url what it has as webhook_url?")
     return 0 if all(call.outcome == "completed" for call in screen.done) and not screen.problems else 1
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
-__all__ = ["CallControl", "with_control"]
+from patter_core.contract import Asked, AskId
+
+__all__ = ["CallControl", "Orders", "with_control"]
+
+log = logging.getLogger("patter")
 
 
 class _Ordered:
@@ -14,6 +21,31 @@ class _Ordered:
     def __await__(self) -> Generator[Any, None, None]:
         return
         yield
+
+
+class Orders:
+    """Where the orders of callbacks go: the drive that carries their call, while there is one."""
+
+    def __init__(self) -> None:
+        self._drive: Any = None
+        self._names = count(-1, -1)  # nobody waits for these answers; those somebody waits for count upwards
+
+    @contextmanager
+    def given_to(self, drive: Any) -> Iterator[None]:
+        """Let ``drive`` have them."""
+        self._drive = drive
+        try:
+            yield
+        finally:
+            self._drive = None
+
+    def give(self, verb: str, **args: Any) -> None:
+        """Order something, from any thread."""
+        drive = self._drive
+        if drive is None:
+            log.warning("%s came after its call had ended; nothing was done", verb)
+        else:
+            drive.post(drive.feed, Asked(AskId(next(self._names)), verb, args))
 
 
 class CallControl:

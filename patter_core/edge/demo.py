@@ -6,7 +6,6 @@ Loop-neutral: the adapter's module is passed in, and everything that waits is aw
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +17,7 @@ from patter_core.audio.wav import interleave, write_wav
 from patter_core.config import Twilio
 from patter_core.simulator.carrier import CallPlan, SimulatedCarrier, SimulatorConfig
 from patter_core.simulator.events import SimCallDone
-from patter_core.simulator.script import Act, HangUp, ListenUntilQuiet, Speak, WaitForAgent
+from patter_core.simulator.script import Act, HangUp, ListenUntilQuiet, Speak, Wait, WaitForAgent
 
 from .demo_agent import CALLER_SCRIPT, FIRST_MESSAGE, PHRASES, reply
 from .screen import Screen, table
@@ -99,7 +98,14 @@ async def demo(loop: ModuleType, *, folder: str = "demo-output", rate: float = 1
         auth_token=TOKEN,
         rate=rate,
     )
-    simulator = SimulatedCarrier(config, [CallPlan(acts=demo_acts(), callee=NUMBER)], seed=os.urandom(16))
+    # The second caller says nothing: they are there to be hung up on, properly, when the server is stopped.
+    plans = [
+        CallPlan(acts=demo_acts(), callee=NUMBER),
+        CallPlan(acts=(Wait(3_600_000),), callee=NUMBER, caller="+15550100002", at_ms=10_000, most_ms=3_600_000),
+    ]
+    simulator = SimulatedCarrier(config, plans, seed=os.urandom(16))
+    first = simulator.call_ids[0]
+    screen.follow = first
     screen.status("")
     screen.line(f"  server  127.0.0.1:{port}, called by a simulated carrier over real sockets")
     screen.line()
@@ -111,17 +117,24 @@ async def demo(loop: ModuleType, *, folder: str = "demo-output", rate: float = 1
             on_message=agent.on_message,
             on_event=screen.hear,
             on_stuck=_leave_now,
+            stop_on_signals=True,
             trace=f"{folder}/traces" if trace else "",
         )
 
+    def carrier_told(event: object) -> None:
+        screen.hear(event)
+        if isinstance(event, SimCallDone) and event.call_id == first:
+            screen.line()
+            screen.line("The server is stopped while another caller is on the line:")
+            phone.stop_soon()
+        elif isinstance(event, SimCallDone):
+            how = "hung up through the carrier" if event.hung_up_by_rest else f"closed with {event.close_code}"
+            screen.line(f"       the other caller was {how}")
+
     async def caller() -> None:
         await phone.ready
-        await loop.carry(simulator, listener=rest_socket, on_event=screen.hear)
-        screen.line()
-        screen.line("The server is stopped:")
-        await phone.disconnect()
+        await loop.carry(simulator, listener=rest_socket, on_event=carrier_told)
 
-    _stop_on_signals(phone)
     await loop.together(server, caller)
     return _report(screen, Path(folder))
 
@@ -139,7 +152,7 @@ def _report(screen: Screen, folder: Path) -> int:
         ("marks played / discarded", f"{ended.marks_played} / {ended.marks_discarded}"),
         ("ended because", ended.reason.value.replace("_", " ")),
         ("length", f"{ended.duration_ms / 1000:.1f} s"),
-        ("cost", "0 (nothing was called that costs)"),
+        ("cost", "0 (no paid service was used)"),
         ("recording", str(save_call(call, folder))),
     ]
     if (folder / "traces" / f"{call.call_id}.jsonl").exists():
@@ -159,11 +172,16 @@ async def serve_demo(loop: ModuleType, *, host: str = "127.0.0.1", port: int = 8
     screen.line(f"  ears    {agent.listener.describe}")
     screen.line(f"  voice   {agent.voice.describe}")
     screen.line(f"Listening on {host}:{port}. Call it from another terminal:")
-    screen.line(f"  patter simulate --url https://demo.example.com --connect {host}:{port} --demo-caller")
+    program = sys.argv[0] if sys.argv[0].endswith("patter") else "patter"
+    screen.line(f"  {program} simulate --url https://demo.example.com --connect {host}:{port} --demo-caller")
     screen.line("Ctrl-C stops it.")
-    _stop_on_signals(phone)
     code: int = await phone.serve(
-        spoken, listener=listener, on_message=agent.on_message, on_event=screen.hear, on_stuck=_leave_now
+        spoken,
+        listener=listener,
+        on_message=agent.on_message,
+        on_event=screen.hear,
+        on_stuck=_leave_now,
+        stop_on_signals=True,
     )
     return code
 
@@ -172,9 +190,3 @@ def _leave_now(names: list[str]) -> None:
     """User code ignores its cancellation and would keep the process here. Only the command line may do this."""
     print(f"patter: ending the process although this still runs: {', '.join(names)}", file=sys.stderr, flush=True)
     os._exit(70)
-
-
-def _stop_on_signals(phone: Any) -> None:
-    """Only the command line does this: a library that installs signal handlers takes them from its host."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: phone.stop_soon())

@@ -63,8 +63,12 @@ def fault_of(exc: BaseException | None) -> Fault:
 
 
 def explain(exc: BaseException) -> str:
-    """One line of prose about an exception, for ``Raised.detail``."""
-    return f"{type(exc).__name__}: {exc}"[:_DETAIL]
+    """Prose about an exception, for ``Raised.detail``: always there, short, and fit for UTF-8."""
+    try:
+        text = f"{type(exc).__name__}: {exc}"
+    except BaseException:  # user code again: its __str__ may do anything
+        text = type(exc).__name__
+    return text[:_DETAIL].encode("utf-8", "replace").decode()
 
 
 def _chain(exc: BaseException) -> Iterator[BaseException]:

@@ -61,9 +61,12 @@ def pull(generator: Generator[Any, None, Any]) -> Pulled:
 
 
 def raised(order: Invoke, exc: BaseException) -> Raised:
-    """The fact that a handler raised; the traceback, which no fact may carry, goes to the log."""
+    """The fact that a handler raised, be it ``SystemExit``: user code ends its own call at most, never the server.
+
+    The traceback, which no fact may carry, goes to the log.
+    """
     log.error("handler %s raised", order.handler, exc_info=exc)
-    return Raised(order.task, Fault.USER if isinstance(exc, Exception) else Fault.CANCELLED, explain(exc))
+    return Raised(order.task, Fault.USER, explain(exc))
 
 
 class Loopwards(NamedTuple):
@@ -110,7 +113,7 @@ class ThreadWork:
     def _run(self) -> None:
         try:
             last: Returned | Raised | Loopwards | None = self._outcome(self._handler(*self._order.args))
-        except Exception as exc:
+        except BaseException as exc:
             last = raised(self._order, exc)
         if last is not None:
             self._tell(last)

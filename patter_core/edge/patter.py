@@ -6,18 +6,24 @@ Everything awaited here is the loop's own; nothing here knows which loop that is
 from __future__ import annotations
 
 import abc
+import logging
+import signal
 import socket
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from itertools import count
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, Self
 
 from patter_core.agent import Agent
-from patter_core.contract import Asked, AskId, Fact
+from patter_core.contract import Fact
 from patter_core.errors import ConfigError, LocalProtocolError, PatterConnectionError, RefusedError
 
-from .app import PatterBase
+from .app import App, PatterBase
 
 __all__ = ["AnyDrive", "AnyEvent", "LoopPatter", "Ready"]
+
+log = logging.getLogger("patter")
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class AnyEvent(Protocol):
@@ -72,11 +78,15 @@ class LoopPatter(PatterBase, abc.ABC):
         self._drive: AnyDrive | None = None
         self._ready = Ready(self._new_event)
         self._ended: AnyEvent | None = None
-        self._orders = count(-1, -1)  # names of commands nobody waits for; `ask` counts upwards
+        self._stop_wanted = False  # asked to stop before there was anything to stop
 
     @abc.abstractmethod
     def _new_event(self) -> AnyEvent:
         """An event of this loop."""
+
+    @abc.abstractmethod
+    async def _carried(self, drive: Any, started: Callable[[Any], object], grace_s: float) -> int:
+        """Run a drive to its end; cancelled from outside, stop it before dropping it."""
 
     @abc.abstractmethod
     def _new_drive(self, board: Any, **options: Any) -> AnyDrive:
@@ -113,13 +123,17 @@ class LoopPatter(PatterBase, abc.ABC):
         ssl_certfile: str = "",
         ssl_keyfile: str = "",
         finish_calls_s: float = 0.0,
+        stop_on_signals: bool = False,
+        cancel_s: float = 3.0,
         leave_s: float = 1.0,
     ) -> int:
         """Take calls until stopped (``disconnect``, or cancellation). Returns the exit code, 0 for a clean end.
 
         ``dashboard`` and ``manage_webhook`` are accepted for programs written for the reference; this version has no
         dashboard and changes nothing at the carrier. Other options it does not have yet are refused, not ignored.
-        ``on_draining(deadline)`` is told, when the way down begins, at what unix time active calls will be hung up.
+        ``stop_on_signals`` lets SIGINT and SIGTERM mean ``disconnect`` while serving (main thread only). Cancelled from
+        outside, the six steps have ``cancel_s`` before they are hurried. ``on_draining(deadline)`` is told, when the
+        way down begins, at what unix time active calls will be hung up.
         """
         later = {
             "recording": recording,
@@ -141,49 +155,77 @@ class LoopPatter(PatterBase, abc.ABC):
             "on_metrics": on_metrics,
             "on_draining": on_draining,
         }
-        app = self._app(
-            agent,
-            host=host,
-            port=port,
-            listener=listener,
-            callbacks=callbacks,
-            trace=trace,
-            on_event=on_event,
-            ssl_certfile=ssl_certfile,
-            ssl_keyfile=ssl_keyfile,
-            finish_calls_s=finish_calls_s,
-        )
-        place = app.listeners[0].getsockname()[:2]
-        drive = self._drive = self._new_drive(
-            app.board,
-            listener=app.listeners,
-            handlers=app.handlers,
-            secrets=app.secrets,
-            on_event=app.on_event,
-            server_tls=app.server_tls,
-            leave_s=leave_s,
-            on_stuck=on_stuck,
-        )
-        self._order = self._post_order
         self._ended = self._new_event()
         try:
-            return await drive.run(lambda _: self._ready.resolve(place))
+            app = self._app(
+                agent,
+                host=host,
+                port=port,
+                listener=listener,
+                callbacks=callbacks,
+                trace=trace,
+                on_event=on_event,
+                ssl_certfile=ssl_certfile,
+                ssl_keyfile=ssl_keyfile,
+                finish_calls_s=finish_calls_s,
+            )
+            drive = self._drive = self._new_drive(
+                app.board,
+                listener=app.listeners,
+                handlers=app.handlers,
+                secrets=app.secrets,
+                on_event=app.on_event,
+                server_tls=app.server_tls,
+                leave_s=leave_s,
+                on_stuck=on_stuck,
+            )
+            if self._stop_wanted:
+                drive.stop_soon()
+            with app.orders.given_to(drive), self._signals(stop_on_signals):
+                return await self._carried(drive, lambda _: self._listens(app), cancel_s)
         finally:
             self._ready.resolve(None)
             self._drive = None
+            self._stop_wanted = False
             self._ready = Ready(self._new_event)
             self._ended.set()
+
+    def _listens(self, app: App) -> None:
+        host, port = app.listeners[0].getsockname()[:2]
+        voice = ", ".join(f"{self.public_url.origin}/webhooks/{carrier.name}/voice" for carrier in self.carriers)
+        log.info("listening on %s:%s; carriers call %s", host, port, voice)
+        if not self.public_url.secure:
+            log.warning("webhook_url is http: carriers open media streams over wss only, so only a simulator can call")
+        self._ready.resolve((host, port))
+
+    @contextmanager
+    def _signals(self, wanted: bool) -> Iterator[None]:
+        """While serving, let SIGINT and SIGTERM mean ``disconnect``; afterwards they are whoever's they were."""
+        if not wanted:
+            yield
+            return
+        before = {number: signal.signal(number, lambda *_: self.stop_soon()) for number in _STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def disconnect(self, finish_calls_s: float | None = None) -> None:
         """Stop in the six documented steps; returns when ``serve`` has. With ``finish_calls_s``, calls may first end by
         themselves for so long. Doing it again hurries."""
+        if finish_calls_s is not None and (
+            isinstance(finish_calls_s, bool) or not isinstance(finish_calls_s, int | float)
+        ):
+            raise ConfigError(f"finish_calls_s must be seconds, got {finish_calls_s!r}")
         drive, ended = self._drive, self._ended
         if drive is None or ended is None:
             return
         try:
             await drive.ask("stop", finish_calls_s=finish_calls_s)
-        except RefusedError:
-            pass  # it had stopped already
+        except RefusedError as exc:
+            if exc.code != "stopped":
+                raise
         await ended.wait()
 
     async def end_call(self, call_id: str) -> bool:
@@ -206,10 +248,8 @@ class LoopPatter(PatterBase, abc.ABC):
         """``disconnect`` from a signal handler or another thread, without waiting. Once more hurries."""
         if self._drive is not None:
             self._drive.stop_soon()
-
-    def _post_order(self, verb: str, **args: Any) -> None:
-        if self._drive is not None:
-            self._drive.post(self._drive.feed, Asked(AskId(next(self._orders)), verb, args))
+        else:
+            self._stop_wanted = True
 
     async def __aenter__(self) -> Self:
         return self

@@ -26,7 +26,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
             parts.append(cell.rjust(widths[i]) if number else cell.ljust(widths[i]))
         return "  " + "  ".join(parts).rstrip()
 
-    rule = "  " + "  ".join("-" * width for width in widths)
+    rule = "  " + "  ".join("-" * min(width, 40) for width in widths)
     return "\n".join([line(head), rule, *(line(row) for row in rows)])
 
 
@@ -41,6 +41,8 @@ class Screen:
         self.ended: list[ev.CallEnded] = []
         self.done: list[SimCallDone] = []
         self.problems: list[str] = []
+        self.follow = ""  # show only this call's conversation
+        self._interruption = ""
 
     def line(self, text: str = "") -> None:
         """A line that stays."""
@@ -71,6 +73,8 @@ class Screen:
 
     def hear(self, event: object) -> None:
         """An event of the server or of the simulated carrier."""
+        if self.follow and getattr(event, "call_id", self.follow) not in ("", self.follow):
+            return
         match event:
             case SimCallPlaced():
                 self.status("  ringing: the webhook is posted, signed")
@@ -81,9 +85,12 @@ class Screen:
             case ev.TranscriptLine(_, role, text, _, interrupted):
                 who = {"user": "caller", "assistant": "agent"}.get(role, role)
                 self._said(who, f"{text} ..." if interrupted else text)
+                if interrupted:
+                    self.line(self._interruption)
                 self.status("  listening" if role == "assistant" else "  thinking")
             case ev.BargedIn(_, _, heard, dropped):
-                self.line(f"          (interrupted after {heard / 1000:.1f} s; {dropped / 1000:.1f} s never heard)")
+                rest = f"; {dropped / 1000:.1f} s more were never heard" if dropped else ""
+                self._interruption = f"          (interrupted after {heard / 1000:.1f} s{rest})"
             case ev.TurnCompleted(_, turn):
                 self.turns.append(turn)
             case ev.CallEnded():
@@ -99,13 +106,22 @@ class Screen:
             case ev.SpeechFailed(_, stage, detail) | ev.CallbackFailed(_, stage, detail):
                 self.problems.append(f"{stage}: {detail}")
                 self.line(f"  problem  {stage}: {detail}")
+            case ev.Refused(what, status, code, _, detail):
+                self.line(f"  refused  {what}, {status} {code}" + (f": {detail}" if detail else ""))
+            case ev.HangUpFailed(_, detail):
+                self.line(f"  problem  the hang-up was not confirmed: {detail}")
+            case ev.CallbackTimedOut(_, callback, after):
+                self.problems.append(f"{callback} timed out")
+                self.line(f"  problem  {callback} took longer than {after} ms")
             case ev.Bug(where, detail):
                 self.problems.append(f"bug in {where}: {detail}")
                 self.line(f"  problem  bug in {where}: {detail}")
 
     def turn_table(self) -> str:
         """Where each answer's silence went."""
-        head = ("turn", "caller said", "endpoint", "stt", "reply", "tts", "send", "silence heard (ms)")
+        if not self.turns:
+            return "  no turns"
+        head = ("turn", "caller said", "endpoint", "stt", "reply", "tts", "send", "silence, ms")
         rows = []
         for turn in self.turns:
             latency = turn.latency

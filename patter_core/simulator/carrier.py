@@ -277,7 +277,12 @@ class SimulatedCarrier:
 
     def _answered(self, now: int, call: _SimCall) -> None:
         if call.status != 200:
-            self._done(now, call, "rejected", f"webhook answered HTTP {call.status}: {call.body[:200]!r}")
+            self._done(
+                now,
+                call,
+                "rejected",
+                f"webhook answered HTTP {call.status}: {call.body[:200].decode('utf-8', 'replace')}",
+            )
             return
         try:
             verbs = twiml.read_twiml(call.body.decode("utf-8"))
@@ -332,7 +337,7 @@ class SimulatedCarrier:
         elif isinstance(event, Opened):
             self._stream_opened(now, call)
         elif isinstance(event, HttpResponse):
-            detail = f"the upgrade was answered HTTP {event.status}: {event.body[:200]!r}"
+            detail = f"the upgrade was answered HTTP {event.status}: {event.body[:200].decode('utf-8', 'replace')}"
             call.outcome, call.detail, call.close_code = "rejected", detail, event.status
         elif isinstance(event, Done):
             call.close_code = call.close_code or event.code

@@ -1,4 +1,4 @@
-"""A call on virtual time for tests: facts in by short names, orders out as lists, the contract checked at every step."""
+"""A call on virtual time for tests: facts in by short names, orders out as lists, the contract checked each step."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def over() -> Rig:
 
 
 STATES = (offered, opened, started, detached, reopened, ending, hung_up, closing, over)
-O, T, D, E, V = CallState.OFFERED, CallState.TALKING, CallState.DETACHED, CallState.ENDING, CallState.OVER
+F, T, D, E, V = CallState.OFFERED, CallState.TALKING, CallState.DETACHED, CallState.ENDING, CallState.OVER
 FACTS: dict[str, Any] = {
     "stream came": StreamCame(),
     "connected": CarrierSaid(text("connected")),
@@ -220,7 +220,7 @@ MOVES: dict[str, dict[Callable[[], Rig], CallState]] = {
     # Nothing holds a call that never started, or whose stream is gone, once the leg is down (callbacks apart).
     "leg ended": {offered: V, opened: E, started: E, detached: E, reopened: E},
 }
-HOME = {offered: O, opened: O, started: T, detached: D, reopened: D, ending: E, hung_up: E, closing: E, over: V}
+HOME = {offered: F, opened: F, started: T, detached: D, reopened: D, ending: E, hung_up: E, closing: E, over: V}
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_every_state_and_fact(state: Callable[[], Rig], fact: str) -> None:
     if rig.call.state is not V:
         rig.do(EndWanted(EndReason.AGENT_HUNG_UP))
         finish(rig)
-    assert len(rig.runs("on_call_end")) == (HOME[state] is not O or rig.events(CallStarted) != [])
+    assert len(rig.runs("on_call_end")) == (HOME[state] is not F or rig.events(CallStarted) != [])
     assert rig.do(Ticked()) == rig.attach() == rig.lose() == []
 
 

@@ -166,7 +166,7 @@ def test_c3_the_way_down_is_time_too() -> None:
         order.event.step for order in orders if isinstance(order, Notify) and isinstance(order.event, ShutdownStep)
     ]
     assert steps == [3, 4]
-    assert orders.index(Notify(ShutdownStep(4, "drain", "1 media sockets"))) < len(orders) - 1
+    assert orders.index(Notify(ShutdownStep(4, "drain", "1 media socket"))) < len(orders) - 1
 
 
 def test_c3_what_is_asked_after_the_time_was_up_is_refused_before_exit() -> None:

@@ -422,6 +422,15 @@ def test_an_agent_that_has_finished_is_not_interrupted() -> None:
     assert phone.handset.cleared == 0
 
 
+def test_a_mark_makes_room_for_more_at_once() -> None:
+    """What waits for a mark does not wait for the next frame as well."""
+    rig = talking(first="One two three four five six.", unconfirmed_s=0.2, mark_patience_s=60.0)
+    rig.speak(2_000)
+    assert sent_bytes(rig.later(S)) == b""
+    (name,) = [m["mark"]["name"] for m in sent([order for _, order in rig.out]) if m["event"] == "mark"]
+    assert len(sent_bytes(rig.say(mark_text(name)))) == 1_600
+
+
 def test_speech_that_comes_while_the_caller_speaks_is_not_begun() -> None:
     rig = talking()
     phone = Phone(rig)

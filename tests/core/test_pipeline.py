@@ -425,12 +425,17 @@ def test_what_waits_to_be_said_is_bounded(extra: int) -> None:
 def test_a_monologue_is_recognised_in_pieces_and_the_caller_is_still_speaking() -> None:
     bench = Bench(utterance_s=1.0)
     out = bench.listen(*([VOICE] * 7 + [QUIET] * 7) * 10)
-    assert [type(o) for o in out] == [CallerStarted] + [CallerStopped, Run, CallerStarted] + [
-        CallerStopped,
-        CallerStarted,
-    ]
+    kinds = [CallerStarted, CallerStopped, Run, CallerStarted, CallerStopped, CallerStarted]
+    assert [type(o) for o in out] == kinds
     assert len(out[2].args[0]) == pytest.approx(32_000, abs=64)
     assert len(bench.engine._spoken) == 1
+
+
+def test_a_piece_a_little_longer_than_the_limit_is_recognised_all_the_same() -> None:
+    bench = Bench(utterance_s=0.99)  # frames are 20 ms
+    out = bench.listen(*([VOICE] * 7 + [QUIET] * 7) * 4)
+    assert len(of(Run, out)) == 1
+    assert of(StageFailed, out) == []
 
 
 @pytest.mark.parametrize(("frames", "cut"), [(49, False), (50, True)])
@@ -561,6 +566,17 @@ def test_an_interruption_drops_all_that_was_to_be_said() -> None:
         assert bench.tell(fact) == []
     assert bench.engine.deadline is None
     assert of(AskReply, bench.hear_words("No."))[0].text == "No."
+
+
+def test_what_waited_for_the_reply_is_not_asked_after_an_interruption() -> None:
+    bench = Bench()
+    bench.hear_words("One.")
+    bench.reply("Answer. ", False)
+    bench.tell(TaskAudio(bench.task("tts"), bytes(320)))
+    bench.hear_words("Uh-huh.")
+    bench.tell(Interrupted("r", 10, ""))
+    assert of(AskReply, bench.hear_words("Stop."))[0].text == "Stop."
+    assert of(AskReply, bench.reply(None)) == []
 
 
 def test_an_interruption_while_thinking() -> None:

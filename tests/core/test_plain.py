@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from patter_core.plain import plain
 
 
-class Colour(str, enum.Enum):
+class Colour(str, enum.Enum):  # noqa: UP042 - whose str() is not its value
     RED = "red"
 
 

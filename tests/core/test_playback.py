@@ -382,6 +382,16 @@ def test_a_new_stream_starts_with_nothing_and_is_not_held() -> None:
     assert sizes(playback.pump(S)) == [320]
 
 
+def test_a_mark_of_the_old_stream_is_not_counted_on_the_new_one() -> None:
+    playback = ledger()
+    playback.queue("a", bytes(8_000))
+    (old,) = marks(playback.pump(0))
+    playback.clear(0)
+    playback.attach(0, PCMU_8K)
+    playback.mark_returned(1, old)
+    assert (playback.marks_played, playback.marks_discarded) == (0, 0)
+
+
 def test_a_new_stream_may_speak_another_format() -> None:
     playback = ledger()
     playback.attach(0, L16_16K)
@@ -602,7 +612,7 @@ class AnyHistory(RuleBasedStateMachine):
         wire.playback.held = False
         for item in self.open:
             wire.playback.end(item)
-        waiting = [name for name in wire.playback._items]
+        waiting = list(wire.playback._items)
         wire.run(3_000 + wire.playback._queued // 8 + 2_500)
         assert set(waiting) <= set(wire.played)
         assert wire.playback.deadline is None

@@ -9,6 +9,7 @@ import pytest
 from patter_core.contract import Abort, StopRequested
 from patter_core.events import CarrierReported, Refused
 from patter_core.routes import Target, find_route, split_stream_path
+from patter_core.settings import ServerSettings
 from patter_core.wire.limits import Limits
 
 from .world import CARRIER, World, server_config, sid
@@ -145,8 +146,17 @@ def test_a_body_at_the_limit_is_read() -> None:
     world = World()
     line = world.line()
     size = Limits().body_bytes
-    answer = line.ask("POST", "/webhooks/twilio/voice", [("Content-Type", "text/plain")], b"x" * size)
-    assert answer.status == 403  # read, and not signed
+    answer = line.ask("POST", "/nothing/here", [("Content-Type", "text/plain")], b"x" * size)
+    assert answer.status == 404
+
+
+def test_a_webhook_at_its_own_limit_is_judged_and_beyond_it_refused() -> None:
+    world = World()
+    line = world.line()
+    size = ServerSettings().webhook_bytes
+    for length, status in ((size, 403), (size + 1, 413), (size, 403)):
+        answer = line.ask("POST", "/webhooks/twilio/voice", [("Content-Type", "text/plain")], b"x" * length)
+        assert answer.status == status  # 403: read, and not signed
 
 
 def test_slow_heads_and_bodies_time_out() -> None:

@@ -31,6 +31,7 @@ def cut(*pieces: str) -> list[str]:
         ("  \n ", []),
         ("no end", ["no end"]),
         ("Wait... what?", ["Wait...", "what?"]),
+        ("Is he a Dr? Yes. And so on etc... Fine.", ["Is he a Dr?", "Yes.", "And so on etc...", "Fine."]),
     ],
 )
 def test_sentences(text: str, expected: list[str]) -> None:

@@ -129,3 +129,16 @@ def test_verdict_without_key_comes_before_everything_else() -> None:
     assert verify([], URL, [], None) is Verdict.NO_KEY
     assert verify([""], URL, [], "x", b"{}") is Verdict.NO_KEY
     assert verify_upgrade([], "wss://a.example", None) is Verdict.NO_KEY
+
+
+def test_only_valid_is_true():
+    form = [("CallSid", "CA1")]
+    assert bool(verify(["t"], "https://x.example.com/", form, sign("t", "https://x.example.com/", form)))
+    assert not any(bool(verdict) for verdict in Verdict if verdict is not Verdict.VALID)
+
+
+def test_one_token_may_be_given_as_text():
+    url, form = "https://x.example.com/", {"CallSid": "CA1", "From": "+1"}
+    assert verify("secret", url, form, sign("secret", url, form)) is Verdict.VALID
+    assert verify("secret", url, form, sign("s", url, form)) is Verdict.INVALID  # a letter of it is not a token
+    assert verify("", url, form, sign("", url, form)) is Verdict.NO_KEY

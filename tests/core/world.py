@@ -195,7 +195,8 @@ class World:
         board: Any = self.board
         host = board._host
         tables = {
-            "conns": board._conns, "touched": board._touched, "peers": board._reception._peers, "addresses": board._addresses,
+            "conns": board._conns, "touched": board._touched,
+            "peers": board._reception._peers, "addresses": board._addresses,
             "answers": board._reception._answers, "out": board._out, "calls": host._calls, "tasks": host._tasks,
             "requests": host._requests, "writes": host._writes,
         }  # fmt: skip

@@ -33,12 +33,16 @@ class TwilioDialect:
 
     def verify_webhook(self, spec: CarrierSpec, url: str, headers: Mapping[str, str], body: bytes) -> Verdict:
         given = headers.get("x-twilio-signature")
+        if not spec.keys:
+            return Verdict.NO_KEY
+        if not given:
+            return Verdict.MISSING  # before the body costs anything
         if body and not headers.get("content-type", _FORM).lower().startswith(_FORM):
             return signature.verify(spec.keys, url, (), given, body)
         try:
             pairs = parse_form(body)
         except ValueError:
-            return Verdict.INVALID if spec.keys else Verdict.NO_KEY
+            return Verdict.INVALID
         return signature.verify(spec.keys, url, pairs, given)
 
     def read_webhook(self, kind: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | Malformed:

@@ -16,11 +16,15 @@ import hashlib
 import hmac
 import re
 from binascii import b2a_base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from patter_core.carriers.carrier import Verdict
 
 __all__ = ["HEADER", "sign", "spellings", "upgrade_spellings", "verify", "verify_upgrade"]
+
+Params: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+"""A form's decoded fields: pairs, or a mapping where no name is repeated."""
 
 HEADER = "x-twilio-signature"
 """The header's name, lower-case as it arrives on a WebSocket upgrade."""
@@ -32,7 +36,7 @@ _DEFAULT_PORTS = {"https": "443", "wss": "443", "http": "80", "ws": "80"}
 _SIBLINGS = {"wss": "https", "https": "wss", "ws": "http", "http": "ws"}
 
 
-def sign(token: str, url: str, params: Iterable[tuple[str, str]] = ()) -> str:
+def sign(token: str, url: str, params: Params = ()) -> str:
     """The signature over exactly this URL and these decoded form fields. Signing is the simulator's half."""
     return _digest(token, url, _suffix(params))
 
@@ -63,15 +67,15 @@ def upgrade_spellings(url: str) -> tuple[str, ...]:
 
 
 def verify(
-    tokens: Sequence[str],
+    tokens: str | Sequence[str],
     url: str,
-    params: Iterable[tuple[str, str]],
+    params: Params,
     signature: str | Sequence[str] | None,
     body: bytes | None = None,
 ) -> Verdict:
     """Judge a webhook.
 
-    ``tokens`` are the account's auth tokens (two while one is being rotated). ``url`` is the public URL with its query.
+    ``tokens`` is the account's auth token, or several while one is being rotated; ``url`` is the public URL, query too.
     ``params`` are the form's decoded fields, all of them, repetitions included; for a GET they are empty. ``body`` is
     the raw body when it is *not* a form (JSON): it counts only if the signed URL carries its ``bodySHA256``, and
     ``params`` are then not signed. ``signature`` is the header's text, or all of the header's texts: two are as good as
@@ -89,13 +93,15 @@ def verify(
     return Verdict.VALID if all(same) else Verdict.BODY_CHANGED
 
 
-def verify_upgrade(tokens: Sequence[str], url: str, signature: str | Sequence[str] | None) -> Verdict:
+def verify_upgrade(tokens: str | Sequence[str], url: str, signature: str | Sequence[str] | None) -> Verdict:
     """Judge a media stream's WebSocket upgrade. ``url`` is the text we put into ``<Stream url>``."""
     return _judge(tokens, upgrade_spellings(url), "", signature)
 
 
-def _judge(tokens: Sequence[str], urls: Sequence[str], suffix: str, signature: str | Sequence[str] | None) -> Verdict:
-    keys = [token for token in tokens if token]
+def _judge(
+    tokens: str | Sequence[str], urls: Sequence[str], suffix: str, signature: str | Sequence[str] | None
+) -> Verdict:
+    keys = [token for token in ([tokens] if isinstance(tokens, str) else tokens) if token]
     if not keys:
         return Verdict.NO_KEY
     given = [signature] if isinstance(signature, str) else list(signature or ())
@@ -115,7 +121,9 @@ def _digest(token: str, url: str, suffix: str) -> str:
     return b2a_base64(hmac.digest(_bytes(token), _bytes(url + suffix), "sha1"), newline=False).decode("ascii")
 
 
-def _suffix(params: Iterable[tuple[str, str]]) -> str:
+def _suffix(params: Params) -> str:
+    if isinstance(params, Mapping):
+        params = params.items()
     # A set of pairs in order is: names by code point, each name's distinct values by code point.
     return "".join(name + value for name, value in sorted(set(params)))
 
