@@ -38,6 +38,8 @@ def _plain(value: Any, depth: int, room: list[int]) -> Any:
             figure = float.__float__(value)
             return figure if figure - figure == 0 else None
         if depth < _DEPTH and room[0] > 0:
+            if isinstance(value, list | tuple | dict) and len(value) > room[0]:
+                return {"unsupported": f"{kind.__name__} of {len(value)}"}
             if isinstance(value, list | tuple):
                 return [_plain(item, depth + 1, room) for item in value]
             if isinstance(value, dict):

@@ -354,7 +354,7 @@ class PipelineEngine:
     def _say(self, now: int, item: str, text: str, out: list[EngineOrder]) -> None:
         line = _Line(item)
         line.began = True
-        line.waiting.extend(line.sentences.push(text))
+        line.waiting.extend(line.sentences.push(text[: self._settings.reply_chars]))
         line.waiting.extend(line.sentences.flush())
         line.complete = True
         self._lines.append(line)

@@ -9,29 +9,10 @@ __all__ = ["Sentences"]
 # An ender, perhaps a closing quote or bracket, then white space (Latin), or an ender of a script without spaces.
 _END = re.compile(r"""(?:[.!?…]+["'”’)\]]*(?=\s)|[。！？]+["'”’)\]]*|\n+)""")
 _ABBREVIATIONS = frozenset(
-    [
-        *(
-            "mr",
-            "mrs",
-            "ms",
-            "dr",
-            "prof",
-            "sr",
-            "jr",
-            "st",
-            "vs",
-            "etc",
-            "e.g",
-            "i.e",
-            "no",
-            "inc",
-            "ltd",
-            "co",
-            "corp",
-        ),
-        *("dept", "approx", "apt", "ave", "blvd", "u.s", "a.m", "p.m"),
-    ]
+    {"mr", "mrs", "ms", "dr", "prof", "sr", "jr", "st", "vs", "etc", "e.g", "i.e", "no", "inc", "ltd", "co", "corp"}
+    | {"dept", "approx", "apt", "ave", "blvd", "u.s", "a.m", "p.m"}
 )
+_LONGEST = 24  # characters looked back for an abbreviation: looking at all of them is quadratic
 _MAX = 300  # characters without an end: cut at a comma or a space rather than let the caller wait
 
 
@@ -71,7 +52,7 @@ class Sentences:
     def _is_abbreviation(self, start: int, match: re.Match[str]) -> bool:
         if not match.group().startswith(".") or len(match.group()) > 1:
             return False
-        words = self._text[start : match.start()].split()
+        words = self._text[max(start, match.start() - _LONGEST) : match.start()].split()
         if not words:
             return False
         word = words[-1].lstrip("(\"'“‘").lower()

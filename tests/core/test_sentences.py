@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patter_core.engines.sentences import Sentences
+from patter_core.engines.sentences import _END, Sentences
 
 
 def cut(*pieces: str) -> list[str]:
@@ -76,3 +76,23 @@ def test_any_text_at_all(pieces: list[str]) -> None:
         assert all(sentences.push(piece) or [True])
         assert len(sentences._text) <= 300
     sentences.flush()
+
+
+def test_a_text_of_abbreviations_takes_no_longer_than_its_length() -> None:
+    """Steps are counted, not seconds: the text looked at for each full stop is bounded."""
+
+    class Counting(str):
+        looked = 0
+
+        def __getitem__(self, key):  # type: ignore[no-untyped-def,override]
+            found = str.__getitem__(self, key)
+            Counting.looked += len(found)
+            return found
+
+    sentences = Sentences()
+    sentences._text = Counting("")
+    text = Counting("mr. " * 5000)
+    sentences._text = text
+    for match in _END.finditer(text):
+        assert sentences._is_abbreviation(0, match)
+    assert Counting.looked <= 5000 * 24

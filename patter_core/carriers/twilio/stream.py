@@ -62,7 +62,7 @@ class _Start(msgspec.Struct):
 
 
 class _StartText(msgspec.Struct, tag_field="event", tag="start"):
-    streamSid: Annotated[str, msgspec.Meta(min_length=1)]
+    streamSid: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]  # it goes into everything we send
     start: _Start
 
 
