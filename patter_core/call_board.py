@@ -27,6 +27,7 @@ from .contract import (
     StopRequested,
 )
 from .host import Host, Names, TimerKey
+from .plain import plain
 from .reasons import EndReason
 from .settings import ServerSettings
 from .timers import Timers
@@ -91,6 +92,8 @@ class CallBoard:
             case Received(_, data):
                 if self._socket is _Socket.OPEN:
                     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+                    if not text.isascii():
+                        text = plain(text)  # somebody else's framing may have let half a surrogate pair through
                     self._host.carrier_said(now, call_id, text)
             case Sent(_, total):
                 self._acked = total

@@ -464,7 +464,3 @@ class Call:
             )
         )
         out.append(Over(self.reason))
-
-    def hurry(self, now: int) -> list[CallOrder]:
-        """The server is tearing down: of the callbacks that wait only ``on_call_end`` still runs."""
-        return self._conversation.callbacks.only_the_last(now)

@@ -175,7 +175,7 @@ class Conversation:
         while self._early_says:
             self._say_now(now, self._early_says.popleft(), out)
         self._tick_engine(now, out)
-        self._insist(now, out)
+        self._insist()
         self._pump(now, out)
 
     # --- the caller's line -------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class Conversation:
         if orders:
             self._obey(now, orders, out)
         if self._voice is Voice.SPEAKING:
-            self._insist(now, out)
+            self._insist()
         self._pump(now, out)
         return out
 
@@ -371,14 +371,11 @@ class Conversation:
         if playback is None or to_line is None or self._stream is None:
             self._played(now, item, out)  # there was nothing to hear it on
             return
-        utterance = self._utterances.get(item)
         if tail := to_line.flush():  # the last milliseconds are still in the resampler
             playback.queue(item, tail)
-            if utterance is not None:
+            if item in self._utterances:
                 assert self._line is not None
-                utterance.audio(self._line.duration_us(len(tail)))
-        if utterance is not None:
-            utterance.said()
+                self._utterances[item].audio(self._line.duration_us(len(tail)))
         playback.end(item)
 
     def _pump(self, now: int, out: list[CallOrder]) -> None:
@@ -386,7 +383,7 @@ class Conversation:
         if playback is None or stream is None:
             return
         if self._voice is Voice.INSISTING:
-            self._maybe_interrupt(now, out)  # speech that comes while the caller is already speaking is not begun
+            self._maybe_interrupt(now, out)  # and speech that comes while the caller is already speaking is not begun
         for order in playback.pump(now):
             kind = type(order)
             if kind is Media:
@@ -430,13 +427,12 @@ class Conversation:
 
     # --- interruptions -----------------------------------------------------------------------------------------------
 
-    def _insist(self, now: int, out: list[CallOrder]) -> None:
-        """Has the caller spoken for long enough? Then the agent, if it is audible, stops."""
+    def _insist(self) -> None:
+        """Has the caller spoken for long enough? Then the agent, if it is audible, stops (see ``_pump``)."""
         assert self._engine is not None
         threshold = self._agent.barge_in_threshold_ms * 1000
         if self._voice is Voice.SPEAKING and self._engine.voiced_us >= threshold:
             self._voice = Voice.INSISTING
-            self._maybe_interrupt(now, out)
 
     def _maybe_interrupt(self, now: int, out: list[CallOrder]) -> None:
         if self._playback is not None and self._stream is not None and self._playback.audible(now):

@@ -118,11 +118,10 @@ class Turns:
         """The call is over: close what is open."""
         turns = [*self._open.values(), *([self._asked] if self._asked is not None else [])]
         self._open.clear()
+        self._asked = None
         return [self._close(turn, wall, "", False) for turn in turns]
 
     def _close(self, turn: Turn, wall: float, text: str, interrupted: bool) -> TurnMetrics:
-        if turn is self._asked:
-            self._asked = None
         metrics = TurnMetrics(
             turn_index=turn.index,
             user_text=turn.user_text,

@@ -125,10 +125,12 @@ def test_a_whole_call() -> None:
 
 
 def test_a_call_admitted_by_its_ticket_alone_learns_who_is_calling() -> None:
-    rig = Rig()
+    rig = Rig(echo("on_call_start"))
     rig.call = Call(0, msgspec.structs.replace(rig.spec, caller="", callee=""))
     out = rig.begin(parameters={"caller": "+1", "callee": "+2"})
     assert told(CallStarted, out) == [CallStarted(CALL, "+1", "+2", "inbound")]
+    (run,) = of(Run, out)
+    assert (run.args[0]["caller"], run.args[0]["callee"]) == ("+1", "+2")
 
 
 # --- every state, every fact -----------------------------------------------------------------------------------------

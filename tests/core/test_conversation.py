@@ -33,6 +33,7 @@ from tests.core.call_kit import (
     Rig,
     S,
     mark_text,
+    of,
     pipeline,
     sent,
     sent_bytes,
@@ -576,6 +577,23 @@ def test_a_stream_may_come_back_in_another_format() -> None:
     frame = Transcoder(PCMU_8K, PCMA_8K).process(VOICE)
     rig.listen(*[frame] * 20, *[b"\xd5" * 160] * 35)
     assert len(rig.runs("stt")) == 1
+
+
+def test_what_was_heard_early_in_another_format_is_not_mixed_in() -> None:
+    rig = Rig(pipeline("on_call_start"))
+    rig.begin()
+    rig.listen(VOICE)
+    rig.lose()
+    rig.begin(encoding="audio/x-alaw")
+    assert not rig.call._conversation._early
+    assert rig.call._conversation._early_bytes == 0
+
+
+def test_the_end_drops_whatever_runs() -> None:
+    rig = talking(first="Hello.")
+    rig.listen(*[VOICE] * 20, *[QUIET] * 35)
+    tasks = {rig.running("tts"), rig.running("stt")}
+    assert {order.name for order in of(Drop, rig.stop())} == tasks
 
 
 def test_an_echo_in_another_format_is_coded_anew() -> None:

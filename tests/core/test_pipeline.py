@@ -206,7 +206,10 @@ def test_a_recogniser_that_fails_and_then_works() -> None:
     assert of(StageFailed, out) == [StageFailed("stt", "boom")]
     assert spoken(out) == ["Sorry."]
     bench.voice()
+    assert bench.engine.deadline is None
+    failed = bench.task("stt")
     assert of(AskReply, bench.hear_words("Again."))[0].text == "Again."
+    assert bench.task("stt") != failed
 
 
 def test_one_apology_at_a_time() -> None:
@@ -244,6 +247,14 @@ def test_a_reply_that_yields_only_what_is_not_text_is_an_error(wrong: Any) -> No
     name = bench.task("reply")
     bench.tell(type(wrong)(name, *[getattr(wrong, field) for field in wrong.__struct_fields__[1:]]))
     assert spoken(bench.tell(TaskReturned(name))) == ["Sorry."]
+
+
+def test_what_one_reply_did_wrong_is_not_held_against_the_next() -> None:
+    bench = Bench()
+    bench.hear_words("One.")
+    bench.reply(7, False)
+    bench.hear_words("Two.")
+    assert of(StageFailed, bench.reply(None)) == []
 
 
 def test_what_is_not_text_among_text_is_left_out() -> None:
@@ -458,6 +469,25 @@ def test_utterances_wait_for_the_recogniser_in_order_and_bounded() -> None:
     assert of(Run, out)[0].handler == "stt"
     bench.tell(TaskReturned(bench.task("stt"), "Three."))
     assert [said.text for said in of(CallerSaid, bench.out)] == ["One.", "Three."]
+
+
+@pytest.mark.parametrize("extra_ms", [0, -1])
+def test_the_limit_of_what_waits_for_the_recogniser_exactly(extra_ms: int) -> None:
+    each_ms = 300 + 340 + 600  # kept from before, the rest of the voice, the quiet that ended it
+    bench = Bench(utterance_s=(2 * each_ms + extra_ms) / 1000)
+    bench.listen(*[QUIET] * 50)
+    for _ in range(3):
+        bench.listen(*[VOICE] * 20, *[QUIET] * 50)
+    assert len(bench.engine._spoken) == (2 if extra_ms == 0 else 1)
+    assert {len(one.audio) for one in bench.engine._spoken} == {8 * each_ms}
+
+
+def test_without_any_preroll_the_sound_that_was_sure_is_kept() -> None:
+    ears = Ears(PCMU_8K, CallSettings(preroll_s=0.0))
+    out: list[Any] = []
+    for n, frame in enumerate([QUIET] * 10 + [VOICE] * 10 + [QUIET] * 40):
+        out += ears.hear((n + 1) * 20 * MS, frame)
+    assert len(out[1].audio) == 160 * (8 + 30)
 
 
 def test_ears_keep_a_little_from_before_the_voice_and_no_more() -> None:
