@@ -49,7 +49,7 @@ from patter_core.edge.tls import client_context
 from patter_core.errors import RefusedError
 
 from ._jobs import Job, Jobs
-from ._transport import ProcessLine, SocketLine, listening, receive_buffer
+from ._transport import Listening, ProcessLine, SocketLine, receive_buffer
 
 __all__ = ["Drive", "carry"]
 
@@ -155,7 +155,7 @@ class Drive:
             StopListening: self._stop_listening,
             Exit: self._exit,
         }
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[Listening] = []
         self._alarm: asyncio.TimerHandle | None = None
 
     # --- for the application -----------------------------------------------------------------------------------------
@@ -169,14 +169,12 @@ class Drive:
         self._done = asyncio.Event()
         self._quiet = self._loop.create_future()
         self._start = self._loop.time()
+        self._servers = [Listening(self, sock) for sock in self._sockets]
+        self._sockets.clear()
         try:
-            while self._sockets:
-                self._servers.append(await listening(self, self._sockets[0]))
-                del self._sockets[0]
             self._step()
-            for server in list(self._servers):
-                if server in self._servers:
-                    await server.start_serving()
+            for server in self._servers:
+                server.start()
             if started is not None:
                 started(self)
             await self._done.wait()
@@ -360,7 +358,7 @@ class Drive:
 
     def _stop_listening(self, order: StopListening) -> None:
         for server in self._servers:
-            server.close()  # never wait_closed: since Python 3.12 that waits for every connection
+            server.close()
         for sock in self._sockets:
             sock.close()
         self._servers.clear()

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from patter_core.contract import Connect, ConnId, Fault
 from patter_core.edge.faults import fault_of
 from patter_core.edge.line import Line, Stage
-from patter_core.edge.sockets import BACKLOG, Address, interleave, numeric, peer_name
+from patter_core.edge.sockets import AcceptTrouble, Address, interleave, numeric, peer_name
 from patter_core.edge.threads import Threads
 from patter_core.edge.tls import Tls
 
 if TYPE_CHECKING:
     from ._drive import Drive
 
-__all__ = ["ProcessLine", "SocketLine", "listening"]
+__all__ = ["Listening", "ProcessLine", "SocketLine"]
+
+log = logging.getLogger("patter")
 
 RECEIVE_BUFFER = 65536  #: bytes; one for all connections of a drive: a fresh 256 KiB per read costs two page faults
+ACCEPT_BATCH = 32  #: connections taken in one pass: a burst gets in, and those already here are not held up by it
 STAGGER_S = 0.25  #: RFC 8305's delay before the next address is tried too
 
 
@@ -30,15 +35,57 @@ def receive_buffer() -> memoryview:
     return memoryview(bytearray(RECEIVE_BUFFER))
 
 
-async def listening(drive: Drive, sock: socket.socket) -> asyncio.Server:
-    """Ready to accept connections on a bound socket. Nothing is awaited here, so none can get lost."""
-    loop = asyncio.get_running_loop()
+class Listening:
+    """Accepts connections on a bound, listening socket, from ``start`` to ``close``.
 
-    def accepted() -> SocketLine:
-        tls = Tls(drive.server_tls) if drive.server_tls is not None else None
-        return SocketLine(drive, drive.reserve(), tls, announced=True)
+    ``loop.create_server`` does the same, but when file descriptors run out it tries as often as its backlog is long,
+    with a line in the log for each, and again at once for each connection it let go.
+    """
 
-    return await loop.create_server(accepted, sock=sock, backlog=BACKLOG, start_serving=False)
+    def __init__(self, drive: Drive, sock: socket.socket) -> None:
+        self._drive = drive
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._trouble = AcceptTrouble()
+        self._pause: asyncio.TimerHandle | None = None
+        sock.setblocking(False)
+
+    def start(self) -> None:
+        """Accept whoever comes."""
+        self._pause = None
+        self._loop.add_reader(self._sock, self._accept)
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPT_BATCH):
+            try:
+                accepted, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return  # that was all
+            except OSError as exc:
+                if pause_s := self._trouble.met(exc, self._loop.time()):
+                    self._loop.remove_reader(self._sock)
+                    self._pause = self._loop.call_later(pause_s, self.start)
+                    return
+            else:
+                self._welcome(accepted, peer_name(address))
+
+    def _welcome(self, sock: socket.socket, peer: str) -> None:
+        drive = self._drive
+        try:
+            tls = Tls(drive.server_tls) if drive.server_tls is not None else None
+            line = SocketLine(drive, drive.reserve(), tls, announced=True)
+        except BaseException:
+            sock.close()
+            raise
+        drive.adopt(line)  # the board is told later, but the end may come before
+        line.accepted(sock, peer)
 
 
 class _Outlet(Line):
@@ -100,6 +147,26 @@ class SocketLine(_Outlet, asyncio.BufferedProtocol):
         self._view = drive.buffer
         self._transport: asyncio.Transport | None = None
         self._dialling: asyncio.Task[None] | None = None
+        self._welcome: asyncio.Task[None] | None = None
+        self._peer = ""
+
+    # --- accepting ---------------------------------------------------------------------------------------------------
+
+    def accepted(self, sock: socket.socket, peer: str) -> None:
+        """Start with a socket that ``accept`` gave."""
+        self._peer = peer  # it came with the connection: asking for it later could fail, for the peer may be gone again
+        self._welcome = self._loop.create_task(self._take_over(sock), name="patter accept")
+        self._welcome.add_done_callback(partial(self._taken_over, sock))
+
+    async def _take_over(self, sock: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(lambda: self, sock)
+
+    def _taken_over(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        if self._transport is None:  # nobody was told of it
+            sock.close()
+            self._owner.forget(self.conn)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            log.error("a connection that was accepted could not be used: %s", exc)
 
     # --- dialling ----------------------------------------------------------------------------------------------------
 
@@ -121,7 +188,7 @@ class SocketLine(_Outlet, asyncio.BufferedProtocol):
         except socket.gaierror:
             if order.addresses:
                 raise
-        return interleave(await _look_up(self._owner.threads, order.host, order.port))
+        return interleave(await _look_up(self._owner.threads.names, order.host, order.port))
 
     def _dialled(self, task: asyncio.Task[None]) -> None:
         fault = Fault.CANCELLED if task.cancelled() else fault_of(exc) if (exc := task.exception()) else None
@@ -137,8 +204,8 @@ class SocketLine(_Outlet, asyncio.BufferedProtocol):
             self._transport.abort()
             return
         self.ready()
-        if self._dialling is None:
-            self._owner.admit(self, peer_name(transport.get_extra_info("peername")))
+        if self._welcome is not None:
+            self._owner.admit(self, self._peer)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._view
@@ -279,8 +346,11 @@ async def _look_up(threads: Threads, host: str, port: int) -> list[Address]:
             except Exception as exc:
                 answer.set_exception(exc)
 
-    threads.submit(ask)
-    return await asyncio.wrap_future(answer)
+    seat = threads.submit(ask)
+    try:
+        return await asyncio.wrap_future(answer)
+    finally:
+        seat.give_up()
 
 
 async def _reach(rows: Sequence[Address]) -> socket.socket:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import errno
-import logging
 import math
 import socket
 import subprocess
@@ -16,7 +15,7 @@ import trio
 from patter_core.contract import Connect, ConnId
 from patter_core.edge.faults import fault_of
 from patter_core.edge.line import Line
-from patter_core.edge.sockets import Address, interleave, numeric, peer_name
+from patter_core.edge.sockets import AcceptTrouble, Address, interleave, numeric, peer_name
 from patter_core.edge.tls import Tls
 
 from ._gate import Gate
@@ -28,18 +27,16 @@ __all__ = ["ProcessLine", "SocketLine", "listening"]
 
 RECEIVE_SIZE = 65536  #: bytes asked for at a time
 STAGGER_S = 0.25  #: RFC 8305's delay before the next address is tried too
-ACCEPT_RETRY_S = 0.1  #: trio's own pause when the process is out of file descriptors
 
 _LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 #: Bytes with the total to report, or what to do after all that went before.
 _Item: TypeAlias = tuple[bytes, int | None] | Callable[[], Awaitable[None]]
 
-log = logging.getLogger("patter")
-
 
 async def listening(drive: Drive, listener: trio.socket.SocketType) -> None:
     """Accept connections until the listener is closed. Nothing a peer does ends it."""
+    trouble = AcceptTrouble()
     while True:
         try:
             accepted, address = await listener.accept()
@@ -48,9 +45,7 @@ async def listening(drive: Drive, listener: trio.socket.SocketType) -> None:
         except OSError as exc:
             if exc.errno == errno.EBADF:
                 return  # StopListening, before we first got here
-            if exc.errno != errno.ECONNABORTED:  # that one a peer can cause, as often as it likes
-                log.error("accept failed, trying again: %s", exc)
-                await trio.sleep(ACCEPT_RETRY_S)
+            await trio.sleep(trouble.met(exc, trio.current_time()))
             continue
         tls = Tls(drive.server_tls) if drive.server_tls is not None else None
         # The address came with the connection: asking for it now could fail, for the peer may be gone again.

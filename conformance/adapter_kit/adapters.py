@@ -90,6 +90,17 @@ class AsyncioAdapter:
         """Let others run once."""
         await asyncio.sleep(0)
 
+    async def stray(self) -> BaseException:
+        """What the loop cancels with, left over from a cancellation that is over."""
+        task = asyncio.ensure_future(self.forever())
+        await asyncio.sleep(0)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError as exc:
+            return exc
+        raise AssertionError("it was cancelled")
+
     async def deaf(self, done: Callable[[], bool]) -> None:
         """Ignore cancellation until ``done()``."""
         while not done():
@@ -171,6 +182,18 @@ class TrioAdapter:
     async def breathe(self) -> None:
         """Let others run once."""
         await trio.lowlevel.checkpoint()
+
+    async def stray(self) -> BaseException:
+        """What the loop cancels with, left over from a cancellation that is over."""
+        left: list[BaseException] = []
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as exc:
+                left.append(exc)
+                raise
+        return left[0]
 
     async def deaf(self, done: Callable[[], bool]) -> None:
         """Ignore cancellation until ``done()``."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import threading
+import time
 from typing import Any
 
 from patter_core.contract import (
@@ -336,6 +339,26 @@ class NoReentrancy(Listening):
         self.expect(got == [b"123"], f"the peer got {got}")
 
 
+class OutOfDescriptors(Listening):
+    """While there are no file descriptors left, accepting rests; then whoever has waited is let in."""
+
+    def script(self) -> Script:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.create_connection(("127.0.0.1", self.port)) as sock:  # the kernel does that without us
+            free = os.dup(sock.fileno())
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+            try:
+                before = time.thread_time()
+                yield from self.rest(250)
+                busy = time.thread_time() - before
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            self.expect(busy < 0.1, f"busy for {busy:.3f} of 0.25 s")
+            conn = (yield from self.until(Accepted)).conn
+            yield from self.until(Closed, orders=[Close(conn)])
+
+
 SCENARIOS: tuple[type[Scenario], ...] = (
     Echo,
     FlushThenClose,
@@ -349,4 +372,5 @@ SCENARIOS: tuple[type[Scenario], ...] = (
     ResetBeforeAccept,
     StopListeningRefuses,
     NoReentrancy,
+    OutOfDescriptors,
 )

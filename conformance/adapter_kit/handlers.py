@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
@@ -13,6 +14,10 @@ from .scenario import Scenario, Script
 __all__ = ["SCENARIOS"]
 
 LOOP, THREAD = Lane.LOOP, Lane.THREAD
+
+FLOOD = 100_000  #: items of a stream that never waits: more than anybody takes before it is stopped
+
+THREADS = 64  #: handlers that may block at once
 
 
 class Invoking(Scenario):
@@ -84,6 +89,67 @@ class InvokeRaises(Invoking):
                 self.expect(fine, f"{lane}: {handler} came to {fact} after {told}")
             fact, _ = yield from self.outcome(lane, "nobody")
             self.expect(isinstance(fact, Raised) and fact.fault is Fault.UNKNOWN_HANDLER, f"told {fact}")
+
+
+class Mute(Exception):
+    """An exception that cannot say what it is about."""
+
+    def __str__(self) -> str:
+        raise self
+
+
+class InvokeRaisesAnything(Invoking):
+    """User code ends its own call and nothing else, whatever it raises; the call always ends with a fact."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.failures: list[BaseException] = [
+            Mute(),
+            GeneratorExit(),
+            BaseExceptionGroup("several", [SystemExit(3)]),
+            asyncio.CancelledError(),
+            KeyboardInterrupt(),
+            SystemExit(3),
+        ]
+        self.entered = threading.Event()
+
+    async def on_stray(self) -> None:
+        self.failures.append(await self.tools.stray())
+
+    def on_bad(self, number: int) -> None:
+        raise self.failures[number]
+
+    async def on_bad_later(self, number: int) -> None:
+        await self.tools.breathe()
+        raise self.failures[number]
+
+    def on_bad_items(self, number: int) -> Iterator[int]:
+        yield 1
+        raise self.failures[number]
+
+    async def on_bad_stream(self, number: int) -> AsyncIterator[int]:
+        yield 1
+        raise self.failures[number]
+
+    async def on_bad_loser(self) -> None:
+        self.entered.set()
+        try:
+            await self.tools.forever()
+        finally:
+            raise SystemExit(3)
+
+    def script(self) -> Script:
+        yield from self.outcome(LOOP, "stray")
+        for number, failure in enumerate(self.failures):
+            for lane in (LOOP, THREAD):
+                for handler, items in (("bad", []), ("bad_later", []), ("bad_items", [1]), ("bad_stream", [1])):
+                    fact, told = yield from self.outcome(lane, handler, number)
+                    fine = isinstance(fact, Raised) and fact.fault is Fault.USER and told == items
+                    fine = fine and type(failure).__name__ in fact.detail
+                    self.expect(fine, f"{lane}: {handler} with {type(failure)} came to {fact} after {told}")
+        task = self.name()
+        yield from self.poll(self.entered.is_set, [Invoke(task, LOOP, "bad_loser")])
+        yield from self.rest(5, [Cancel(task)])
 
 
 class InvokeYields(Invoking):
@@ -171,6 +237,45 @@ class InvokeCancelled(Invoking):
         yield from self.rest(20, [Invoke(task, LOOP, "wait"), Cancel(task)])
 
 
+class EndlessStream(Invoking):
+    """A stream that never waits lets others have their turn, and Cancel ends it, even one it has swallowed."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.closed = 0
+        self.taken = 0
+
+    async def on_flood(self) -> AsyncIterator[int]:
+        try:
+            for self.taken in range(FLOOD):
+                yield self.taken
+        finally:
+            self.closed += 1
+
+    async def on_stubborn(self) -> AsyncIterator[int]:
+        try:
+            yield 0
+            try:
+                await self.tools.forever()
+            except BaseException:  # the worst there is
+                pass
+            for self.taken in range(FLOOD):
+                yield self.taken
+        finally:
+            self.closed += 1
+
+    def script(self) -> Script:
+        task = self.name()
+        yield from self.rest(5, [Invoke(task, LOOP, "flood")], ignore=(Yielded,))
+        self.expect(self.taken < FLOOD - 1, "time stood still until the stream was over")
+        yield from self.poll(lambda: self.closed == 1, [Cancel(task)])
+        self.expect(self.taken < FLOOD - 1, "Cancel did not end the stream")
+        self.taken, task = 0, self.name()
+        yield from self.rest(5, [Invoke(task, LOOP, "stubborn")], ignore=(Yielded,))
+        yield from self.poll(lambda: self.closed == 2, [Cancel(task)])
+        self.expect(self.taken < FLOOD - 1, "a swallowed Cancel did not end the stream")
+
+
 class InvokeInOrder(Invoking):
     """Handlers start in the order they were ordered."""
 
@@ -212,11 +317,50 @@ class ManyThreads(Invoking):
         self.expect(told == set(tasks), f"{len(told)} of {len(tasks)} came back")
 
 
+class HungThreads(Invoking):
+    """Threads that hang in handlers stop neither our own files nor, once those are given up, other handlers."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.release = threading.Event()
+        self.begun = 0
+
+    def options(self) -> dict[str, Any]:
+        options = super().options()
+        options["handlers"]["file.note"] = lambda: "noted"
+        return options
+
+    def on_block(self) -> None:
+        self.begun += 1
+        self.release.wait(10)
+
+    def on_add(self, a: int, b: int) -> int:
+        return a + b
+
+    def script(self) -> Script:
+        tasks = [self.name() for _ in range(THREADS)]
+        yield from self.poll(lambda: self.begun == THREADS, [Invoke(task, THREAD, "block") for task in tasks])
+        fact, _ = yield from self.outcome(THREAD, "file.note")
+        self.expect(fact == Returned(fact.task, "noted"), f"told {fact}")
+        waiting = self.name()
+        yield from self.rest(5, [Invoke(waiting, THREAD, "block"), Cancel(waiting)])
+        yield from self.rest(1, [Cancel(task) for task in tasks])
+        fact, _ = yield from self.outcome(THREAD, "add", 2, 3)
+        self.expect(fact == Returned(fact.task, 5), f"told {fact}")
+        self.expect(self.begun == THREADS, "what was given up while it waited began all the same")
+        self.release.set()
+        for _ in range(2 * THREADS):
+            yield from self.outcome(THREAD, "add", 2, 3)
+
+
 SCENARIOS: tuple[type[Scenario], ...] = (
     InvokeReturns,
     InvokeRaises,
+    InvokeRaisesAnything,
     InvokeYields,
     InvokeCancelled,
+    EndlessStream,
     InvokeInOrder,
     ManyThreads,
+    HungThreads,
 )

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http.cookiejar import DefaultCookiePolicy
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -19,6 +20,8 @@ from patter_asyncio import _drive, _jobs, _transport
 from patter_core.contract import Closed, ConnectFailed, Exit, Fact, Fault, Ticked
 from patter_core.edge import http as edge_http
 from patter_core.edge.line import Line, Stage
+from patter_core.edge.sockets import AcceptTrouble
+from patter_core.edge.threads import Pools, Seat, Threads
 
 from .connections import (
     AbortIsNow,
@@ -29,11 +32,19 @@ from .connections import (
     HalfClosePeer,
     ManySmallSends,
     NoReentrancy,
+    OutOfDescriptors,
     PauseHolds,
     StopListeningRefuses,
 )
 from .dialling import ConnectAndAbort, ConnectTlsBad, DialRefused, SpawnOutputAndStatus
-from .handlers import InvokeCancelled, InvokeReturns, InvokeYields
+from .handlers import (
+    EndlessStream,
+    HungThreads,
+    InvokeCancelled,
+    InvokeRaisesAnything,
+    InvokeReturns,
+    InvokeYields,
+)
 from .life import AskAnswered, Clockwork, DeafHandler, ExitIsLast, StopFromAnywhere
 from .requests import CancelledRequestIsSilent, PausedBody, RequestDecidesNothing, RequestTooLarge
 from .scenario import Scenario
@@ -218,6 +229,29 @@ def _keeps_cookies(*args: Any, **kwargs: Any) -> Any:
     return client
 
 
+def _breathless() -> AbstractContextManager[Any]:
+    async def sleep(delay: float) -> None:
+        pass
+
+    return patch.object(_jobs, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+
+
+def _let_out(order: Any, exc: BaseException) -> Any:
+    raise exc
+
+
+def _any_cancellation(jobs: Jobs, job: _jobs.Job, exc: BaseException) -> bool:
+    return isinstance(exc, asyncio.CancelledError)
+
+
+def _one_pool(pools: Pools, handler: str) -> Threads:
+    return pools._users
+
+
+def _at_once(trouble: AcceptTrouble, exc: OSError, now_s: float) -> float:
+    return 0.0
+
+
 async def _leave_at_once(drive: Drive) -> None:
     await drive._jobs.close(1.0)
 
@@ -274,6 +308,16 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant("lets a thread's generator run ahead", _instead(_jobs.Job, "item_taken", _eager_items), InvokeYields),
     _mutant("tells of cancelled tasks", _instead(Jobs, "_end", _end_anyway), InvokeCancelled),
     _mutant("ignores Cancel", _instead(Jobs, "cancel", _nothing), InvokeCancelled),
+    _mutant("lets no one else run between items", _breathless, EndlessStream),
+    _mutant("lets out what handlers raise", _instead(_jobs, "raised", _let_out), InvokeRaisesAnything),
+    _mutant(
+        "takes any cancellation for its own",
+        _instead(Jobs, "_given_up", _any_cancellation),
+        InvokeRaisesAnything,
+    ),
+    _mutant("counts threads that hang", _instead(Seat, "give_up", _nothing), HungThreads),
+    _mutant("has one pool for all threads", _instead(Pools, "of", _one_pool), HungThreads),
+    _mutant("never rests when it cannot accept", _instead(AcceptTrouble, "met", _at_once), OutOfDescriptors),
     _mutant("runs threads' handlers on the loop", _instead(Jobs, "_on_thread", _wrong_lane), InvokeReturns),
     _mutant("leaves questions open at Exit", _instead(Drive, "_stop_all", _forgets_asks), AskAnswered),
     _mutant("leaves connections open at Exit", _instead(Drive, "_stop_all", _stop_leaves_lines), ExitIsLast),

@@ -79,7 +79,7 @@ def run_one(adapter: Adapter, kind: type[Scenario], *, limit_s: float | None = N
                 code = adapter.play(scenario)
             except TimeoutError:
                 scenario.errors.append("the adapter did not end")
-            except Exception as exc:
+            except (Exception, SystemExit, GeneratorExit, BaseExceptionGroup) as exc:  # user code's, let out
                 scenario.errors.append(f"the adapter raised {type(exc).__name__}: {exc}")
             else:
                 scenario.expect(

@@ -43,6 +43,9 @@ class Tools(Protocol):
     async def breathe(self) -> None:
         """Let others run once."""
 
+    async def stray(self) -> BaseException:
+        """What the loop cancels with, left over from a cancellation that is over."""
+
     async def deaf(self, done: Callable[[], bool]) -> None:
         """Ignore cancellation until ``done()``."""
 

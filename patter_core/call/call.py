@@ -134,12 +134,16 @@ class Call:
         self._rest = ""
         self._rest_request: RestRequest | None = None
         self._rest_delay = 250_000
+        self._deadline = self._wake()
 
     # --- the board's shape -------------------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> int | None:
         """When to come back with ``Ticked``."""
+        return self._deadline
+
+    def _wake(self) -> int | None:
         if self.state is CallState.OVER:
             return None
         at = self._timers.deadline
@@ -164,7 +168,7 @@ class Call:
         if self.state is CallState.OVER:
             return []
         out: list[CallOrder] = []
-        deadline = self.deadline
+        deadline = self._deadline
         if deadline is not None and deadline <= now:
             self._tick(now, out)
         kind = type(fact)
@@ -193,6 +197,7 @@ class Call:
                     out += self._conversation.callbacks.only_the_last(now)
         self._check_engine(now, out)
         self._finish(now, out)
+        self._deadline = self._wake()
         return out
 
     def _check_engine(self, now: int, out: list[CallOrder]) -> None:

@@ -111,7 +111,9 @@ class Threads:
         self._changed.notify()
         while self._free < len(self._waiting) and self._count - self._left < self._limit:
             if self._count >= self._most:
-                self._say("most", "%d threads of %s hang in jobs that were given up; others wait", self._left, self._name)
+                self._say(
+                    "most", "%d threads of %s hang in jobs that were given up; others wait", self._left, self._name
+                )
                 return
             try:
                 self._start()
