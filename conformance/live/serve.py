@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import signal
 import sys
 
@@ -19,6 +20,7 @@ def main() -> int:
     parser.add_argument("--loop", default="asyncio")
     parser.add_argument("--rest", required=True, help="base URL of the carrier's REST API")
     options = parser.parse_args()
+    logging.getLogger("patter").setLevel(logging.CRITICAL)  # what it refuses here it refuses on purpose
     loop = importlib.import_module(f"patter_{options.loop}")
     listener = listen("127.0.0.1", 0)
     carrier = Twilio(ACCOUNT, TOKEN, base_url=options.rest)
