@@ -28,7 +28,7 @@ from patter_core.switchboard import Switchboard
 
 from . import files
 from .control import Orders, with_control
-from .sockets import listen
+from .sockets import descriptor_limit, listen
 
 __all__ = ["App", "PatterBase", "Plan", "log_event", "logged"]
 
@@ -273,6 +273,16 @@ class PatterBase:
         }
         settings = {name: getattr(self.settings, name) for name in self.settings.__struct_fields__}
         settings["finish_calls_s"] = finish_calls_s or self.settings.finish_calls_s
+        fits = descriptor_limit(self.settings.max_connections)
+        if fits < self.settings.max_connections:
+            log.warning(
+                "this process may open %d connections, not max_connections=%d (ulimit -n)",
+                fits,
+                self.settings.max_connections,
+            )
+            settings["max_connections"] = fits
+            # One address must not be able to take them all.
+            settings["max_connections_per_ip"] = min(self.settings.max_connections_per_ip, max(1, fits // 2))
         on_draining = wired.get("on_draining")
         if on_draining is not None:
             handlers["on_draining"] = on_draining

@@ -290,3 +290,17 @@ def test_an_agent_that_speaks_first_is_heard(line):
     agent = line.phone.agent(tts=beep, first_message="Hello there.")
     line.run(agent, [CallPlan(acts=(WaitForAgent(40), Wait(200), HangUp()))], on_message=lambda message: "")
     assert line.done[0].bytes_received > 0
+
+
+def test_connections_are_bounded_by_what_the_process_may_open(loop, monkeypatch, caplog):
+    from patter_core.edge import app
+
+    monkeypatch.setattr(app, "descriptor_limit", lambda wanted: 500)
+    phone = loop.Patter(carrier=Twilio("AC1", "t"), webhook_url="x.example.com", environ={})
+
+    async def main():
+        phone.stop_soon()
+        await phone.serve(phone.agent(engine=Echo()), listener=app.listen("127.0.0.1", 0))
+
+    loop.run(main)
+    assert "500 connections" in caplog.text
