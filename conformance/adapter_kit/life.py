@@ -180,6 +180,7 @@ class EventsAreHeard(Scenario):
 class BoardBug(Scenario):
     """A board that raises ends the drive, and whoever runs it learns why."""
 
+    crashes = True
     exit_code = None
 
     def script(self) -> Script:

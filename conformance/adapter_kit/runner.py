@@ -82,10 +82,10 @@ def run_one(adapter: Adapter, kind: type[Scenario], *, limit_s: float | None = N
             except (Exception, SystemExit, GeneratorExit, BaseExceptionGroup) as exc:  # user code's, let out
                 scenario.errors.append(f"the adapter raised {type(exc).__name__}: {exc}")
             else:
-                scenario.expect(
-                    code == scenario.exit_code or scenario.crash is not None,
-                    f"code {code}, wanted {scenario.exit_code}",
-                )
+                if scenario.crash is not None and not scenario.crashes:
+                    scenario.errors.append(f"run raised {scenario.crash!r:.300}")
+                elif scenario.crash is None:
+                    scenario.expect(code == scenario.exit_code, f"code {code}, wanted {scenario.exit_code}")
                 scenario.check()
             peers.close()
             gc.collect()

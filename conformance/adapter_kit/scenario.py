@@ -55,6 +55,7 @@ class Scenario(abc.ABC):
 
     limit_s = 8.0  #: how long it may take before it counts as stuck
     may_detach = False  #: whether user code may outlive ``run`` for a moment
+    crashes = False  #: whether ``run`` may raise; ``check`` looks at what
     exit_code: int | None = 0  #: what ``run`` must return; None where it is cancelled from outside
     asks: tuple[tuple[str, dict[str, Any]], ...] = ()  #: what the application asks once the drive runs
 

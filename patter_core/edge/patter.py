@@ -17,7 +17,7 @@ from patter_core.agent import Agent
 from patter_core.contract import Fact
 from patter_core.errors import ConfigError, LocalProtocolError, PatterConnectionError, RefusedError
 
-from .app import App, PatterBase
+from .app import PatterBase
 
 __all__ = ["AnyDrive", "AnyEvent", "LoopPatter", "Ready"]
 
@@ -179,10 +179,11 @@ class LoopPatter(PatterBase, abc.ABC):
                 leave_s=leave_s,
                 on_stuck=on_stuck,
             )
+            place = app.listeners[0].getsockname()[:2]
             if self._stop_wanted:
                 drive.stop_soon()
             with app.orders.given_to(drive), self._signals(stop_on_signals):
-                return await self._carried(drive, lambda _: self._listens(app), cancel_s)
+                return await self._carried(drive, lambda _: self._listens(place), cancel_s)
         finally:
             self._ready.resolve(None)
             self._drive = None
@@ -190,8 +191,8 @@ class LoopPatter(PatterBase, abc.ABC):
             self._ready = Ready(self._new_event)
             self._ended.set()
 
-    def _listens(self, app: App) -> None:
-        host, port = app.listeners[0].getsockname()[:2]
+    def _listens(self, place: tuple[str, int]) -> None:
+        host, port = place
         voice = ", ".join(f"{self.public_url.origin}/webhooks/{carrier.name}/voice" for carrier in self.carriers)
         log.info("listening on %s:%s; carriers call %s", host, port, voice)
         if not self.public_url.secure:

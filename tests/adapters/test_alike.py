@@ -29,10 +29,6 @@ ALLOWED = {
         "Jobs._next",  # trio: starts tasks in any order, so that what was ordered first must be looked up
     },
     "_gate.py": set(),
-    "_call.py": {
-        "TextLine.begin",  # asyncio: tasks of its own, where trio's nursery holds them
-        "TextLine.leave",
-    },
 }
 
 #: Adapters decide nothing: they need no protocol, no format and no clock but the loop's.

@@ -6,7 +6,8 @@ import asyncio
 import errno
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -22,27 +23,37 @@ from patter_core.contract import (
     Accepted,
     Answer,
     Asked,
+    CancelRequest,
     Close,
     Closed,
+    Connect,
+    ConnectFailed,
     ConnId,
     Exit,
     Fact,
+    Fault,
     InputEnded,
     Invoke,
     Lane,
+    Notify,
     Order,
+    Raised,
     Received,
+    Request,
+    RequestId,
     Returned,
     Send,
     Sent,
     StopRequested,
     TaskId,
     Ticked,
+    Yielded,
 )
 from patter_core.edge.line import Line
 from patter_core.edge.sockets import listen
+from patter_core.edge.threads import USER_LIMIT, Threads
 from patter_core.errors import RefusedError
-from patter_trio import _transport
+from patter_trio import _jobs, _transport
 
 LIMIT_S = 10.0
 
@@ -265,17 +276,21 @@ def test_a_timer_that_rings_a_little_early_is_not_early_for_the_board(monkeypatc
     assert run_one(AsyncioAdapter(), Clockwork).errors == ()
 
 
-def test_trio_survives_running_out_of_file_descriptors(caplog: pytest.LogCaptureFixture) -> None:
-    """trio only: asyncio's own accept loop does this."""
+def test_on_trio_failed_accepts_are_said_once_and_those_peers_cause_not_at_all(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """trio only: what asyncio does is in the kit; a listener cannot be put in its place."""
     answers: list[object] = [
-        OSError(errno.EMFILE, "too many open files"),
         OSError(errno.ECONNABORTED, "aborted"),
+        *(OSError(errno.EMFILE, "too many open files") for _ in range(9)),
         trio.ClosedResourceError(),
     ]
+    times: list[float] = []
 
     class Listener:
         async def accept(self) -> object:
             await trio.lowlevel.checkpoint()
+            times.append(trio.current_time())
             raise answers.pop(0)  # type: ignore[misc]
 
     async def main() -> None:
@@ -283,7 +298,47 @@ def test_trio_survives_running_out_of_file_descriptors(caplog: pytest.LogCapture
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     assert answers == []
-    assert "trying again" in caplog.text
+    assert times[1] == times[0]
+    assert times[10] - times[1] == pytest.approx(0.9)
+    assert caplog.text.count("cannot accept") == 1
+
+
+def test_on_asyncio_a_connection_that_cannot_be_set_up_is_closed_and_the_next_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """asyncio only: trio needs nothing more from the system."""
+    adapter = AsyncioAdapter()
+    listener = listen("127.0.0.1", 0)
+    address = listener.getsockname()
+    board = Scripted(lambda fact: [Exit(0)] if isinstance(fact, Accepted) else [])
+    heard: list[bytes] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        works = loop.connect_accepted_socket
+
+        async def fails_once(*args: Any, **kwargs: Any) -> Any:
+            monkeypatch.setattr(loop, "connect_accepted_socket", works)
+            raise OSError(errno.ENOSPC, "no room")
+
+        monkeypatch.setattr(loop, "connect_accepted_socket", fails_once)
+        drive = patter_asyncio.Drive(board, listener=listener)
+        thread = threading.Thread(target=dial)
+        thread.start()
+        await adapter.within(LIMIT_S, drive.run)
+        thread.join()
+
+    def dial() -> None:
+        for _ in range(2):
+            with socket.create_connection(address, LIMIT_S) as sock:
+                try:
+                    heard.append(sock.recv(1))
+                except ConnectionResetError:
+                    heard.append(b"")
+
+    adapter.run(main)
+    assert heard == [b"", b""]
+    assert [type(fact) for fact in board.facts] == [Ticked, Accepted]
 
 
 def test_on_trio_a_handler_whose_nursery_fails_while_cancelled_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
@@ -317,12 +372,75 @@ def test_on_trio_a_handler_whose_nursery_fails_while_cancelled_harms_nobody(capl
 
     drive = patter_trio.Drive(Scripted(step), handlers={"bad": bad_loser, "fine": fine})
     assert patter_trio.run(drive.run) == 0
-    assert "bad failed while it was cancelled" in caplog.text
+    assert "handler bad raised" in caplog.text
+
+
+def test_on_trio_a_request_whose_nursery_fails_while_cancelled_harms_nobody(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """trio only: the HTTP library's errors, with cancellations among them."""
+
+    @asynccontextmanager
+    async def sore(jobs: object, order: object) -> AsyncIterator[None]:
+        async def child() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ValueError("sore")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child)
+            nursery.start_soon(trio.sleep_forever)
+            await trio.sleep_forever()
+            yield
+
+    async def fine() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+
+    monkeypatch.setattr(_jobs.Jobs, "_open", sore)
+
+    def step(fact: Fact) -> list[Order]:
+        if isinstance(fact, Ticked):
+            return [Request(RequestId(1), "GET", "http://127.0.0.1/"), Invoke(TaskId(2), Lane.LOOP, "fine")]
+        if fact == Returned(TaskId(2)):
+            return [CancelRequest(RequestId(1)), Invoke(TaskId(3), Lane.LOOP, "fine")]
+        return [Exit(0)] if isinstance(fact, Returned) else []
+
+    drive = patter_trio.Drive(Scripted(step), handlers={"fine": fine})
+    assert patter_trio.run(drive.run) == 0
+    assert "GET request failed while it was cancelled" in caplog.text
+
+
+def test_on_trio_a_handler_with_a_nursery_is_cancelled_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    """trio only: a nursery's cancellations may come back as a group."""
+    from patter_core.contract import Cancel
+
+    async def split() -> None:
+        caught: list[BaseException] = []
+        for _ in range(2):
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled as exc:
+                caught.append(exc)
+        raise BaseExceptionGroup("both", caught)
+
+    async def fine() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+
+    def step(fact: Fact) -> list[Order]:
+        if isinstance(fact, Ticked):
+            return [Invoke(TaskId(1), Lane.LOOP, "split"), Invoke(TaskId(2), Lane.LOOP, "fine")]
+        if fact == Returned(TaskId(2)):
+            return [Cancel(TaskId(1)), Invoke(TaskId(3), Lane.LOOP, "fine")]
+        return [Exit(0)] if isinstance(fact, Returned) else []
+
+    drive = patter_trio.Drive(Scripted(step), handlers={"split": split, "fine": fine})
+    assert patter_trio.run(drive.run) == 0
+    assert caplog.text == ""
 
 
 def test_on_asyncio_a_handler_whose_own_future_was_cancelled_has_raised() -> None:
     """asyncio only: a CancelledError that nobody asked for must not leave the task without an end."""
-    from patter_core.contract import Fault, Raised
 
     async def handler() -> None:
         future = asyncio.get_running_loop().create_future()
@@ -333,7 +451,95 @@ def test_on_asyncio_a_handler_whose_own_future_was_cancelled_has_raised() -> Non
         if isinstance(fact, Ticked):
             return [Invoke(TaskId(1), Lane.LOOP, "handler")]
         assert isinstance(fact, Raised)
-        assert fact.fault is Fault.CANCELLED
+        assert fact.fault is Fault.USER
         return [Exit(0)]
 
     assert patter_asyncio.run(patter_asyncio.Drive(Scripted(step), handlers={"handler": handler}).run) == 0
+
+
+def test_ctrl_c_while_the_board_takes_a_step_ends_the_run(adapter: Adapter) -> None:
+    """Even in a step that a handler's item caused: it is not the handler's."""
+
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+
+    def step(fact: Fact) -> list[Order]:
+        if isinstance(fact, Yielded):
+            raise KeyboardInterrupt
+        return [Invoke(TaskId(1), Lane.LOOP, "stream")] if isinstance(fact, Ticked) else []
+
+    board = Scripted(step)
+    with pytest.raises(KeyboardInterrupt):
+        adapter.run(adapter.package.Drive(board, handlers={"stream": stream}).run)
+    assert board.facts == [Ticked(), Yielded(TaskId(1), 1)]
+
+
+def test_an_on_event_that_wants_to_end_the_process_does_not(adapter: Adapter, caplog: pytest.LogCaptureFixture) -> None:
+    def on_event(event: object) -> None:
+        raise SystemExit(9)
+
+    board = Scripted(lambda fact: [Notify("one"), Notify("two"), Exit(4)])
+    assert adapter.run(adapter.package.Drive(board, on_event=on_event).run) == 4
+    assert caplog.text.count("on_event raised; said once") == 1
+
+
+def test_a_handler_for_which_there_is_no_thread_has_raised(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(fact: Fact) -> list[Order]:
+        if isinstance(fact, Ticked):
+            return [Invoke(TaskId(1), Lane.THREAD, "handler")]
+        assert fact == Raised(TaskId(1), Fault.OTHER, "no thread could be started")
+        return [Exit(0)]
+
+    drive = adapter.package.Drive(Scripted(step), handlers={"handler": list})
+
+    def no_thread(threads: Threads) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Threads, "_start", no_thread)
+    assert adapter.run(drive.run) == 0
+    assert drive._jobs.find(1) is None
+
+
+def test_on_asyncio_a_name_for_which_there_is_no_thread_is_a_dial_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio only: trio asks the resolver in threads of its own."""
+
+    def step(fact: Fact) -> list[Order]:
+        if isinstance(fact, Ticked):
+            return [Connect(ConnId(1), "localhost", 1)]
+        assert fact == ConnectFailed(ConnId(1), Fault.OTHER)
+        return [Exit(0)]
+
+    def no_thread(threads: Threads) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Threads, "_start", no_thread)
+    assert patter_asyncio.run(patter_asyncio.Drive(Scripted(step)).run) == 0
+
+
+def test_at_the_end_a_handler_given_up_makes_no_room_for_the_next(adapter: Adapter) -> None:
+    began: list[int] = []
+    release = threading.Event()
+
+    def block(number: int) -> None:
+        began.append(number)
+        if number < USER_LIMIT:
+            release.wait(LIMIT_S)
+
+    def step(fact: Fact) -> list[Order]:
+        if isinstance(fact, Ticked):
+            return [Invoke(TaskId(each), Lane.THREAD, "block", (each,)) for each in range(USER_LIMIT + 8)]
+        return [Exit(0)]
+
+    drive = adapter.package.Drive(Scripted(step), handlers={"block": block})
+
+    async def stop() -> None:
+        while len(began) < USER_LIMIT:
+            await adapter.breathe()
+        drive.stop()
+
+    async def main() -> None:
+        await adapter.within(LIMIT_S, lambda: adapter.together(drive.run, stop))
+
+    adapter.run(main)
+    release.set()
+    assert sorted(began) == list(range(USER_LIMIT))

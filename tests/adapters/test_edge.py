@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 import ssl
+import sys
 import threading
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -17,8 +20,16 @@ from patter_core.contract import Fault, Invoke, Lane, Raised, Returned, TaskId, 
 from patter_core.edge.faults import explain, fault_of
 from patter_core.edge.handlers import Kind, Loopwards, ThreadWork, kind_of
 from patter_core.edge.http import headers_of
-from patter_core.edge.sockets import interleave, listen, numeric, peer_name
-from patter_core.edge.threads import Threads
+from patter_core.edge.sockets import (
+    ACCEPT_PAUSE_S,
+    AcceptTrouble,
+    descriptor_limit,
+    interleave,
+    listen,
+    numeric,
+    peer_name,
+)
+from patter_core.edge.threads import NoThreadError, Pools, Threads
 from patter_core.edge.tls import Tls, client_context
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -69,6 +80,19 @@ def test_fault_of_survives_a_circle_of_causes() -> None:
 def test_explain_is_short() -> None:
     assert explain(ValueError("no")) == "ValueError: no"
     assert len(explain(ValueError("x" * 10_000))) == 500
+
+
+@pytest.mark.parametrize("failure", [ValueError(), SystemExit(), KeyboardInterrupt()], ids=repr)
+def test_explain_an_exception_that_cannot_explain_itself(failure: BaseException) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise failure
+
+    assert explain(Mute()) == "Mute"
+
+
+def test_explain_is_fit_for_a_file() -> None:
+    assert explain(OSError("no such file: caf\udce9")) == "OSError: no such file: caf?"
 
 
 # --- handlers --------------------------------------------------------------------------------------------------------
@@ -144,6 +168,16 @@ def test_work_hands_awaitables_to_the_loop_and_raises_as_a_fact(caplog: pytest.L
     assert "handler bad raised" in caplog.text
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_work_that_wants_to_end_the_thread_has_raised(kind: type[BaseException]) -> None:
+    def bad() -> None:
+        raise kind("now")
+
+    told: list[object] = []
+    ThreadWork(invoke("bad"), bad, told.append)()
+    assert told == [Raised(TaskId(1), Fault.USER, f"{kind.__name__}: now")]
+
+
 def test_headers_of_adds_the_secret() -> None:
     assert headers_of((("a", "1"),), "Bearer x") == [("a", "1"), ("Authorization", "Bearer x")]
     assert headers_of((("a", "1"),), None) == [("a", "1")]
@@ -171,13 +205,137 @@ def test_threads_are_daemons_reused_and_bounded() -> None:
     pool.close()
 
 
-def test_a_job_that_raises_does_not_take_its_thread_along(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", [ZeroDivisionError, SystemExit, KeyboardInterrupt])
+def test_a_job_that_raises_does_not_take_its_thread_along(
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    def bad() -> None:
+        raise kind
+
     pool, done = Threads(limit=1), threading.Event()
-    pool.submit(lambda: 1 // 0)  # type: ignore[arg-type,return-value]
+    pool.submit(bad)
     pool.submit(done.set)
     assert done.wait(5)
     pool.close()
-    assert "ZeroDivisionError" in caplog.text
+    assert kind.__name__ in caplog.text
+
+
+class Block:
+    """A job that waits to be let go, and notes which thread it ran on."""
+
+    def __init__(self) -> None:
+        self.entered, self.release, self.left = threading.Event(), threading.Event(), threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def __call__(self) -> None:
+        self.thread = threading.current_thread()
+        self.entered.set()
+        self.release.wait(5)
+        self.left.set()
+
+
+def test_a_job_given_up_makes_room_and_its_thread_is_not_one_too_many_later() -> None:
+    pool, hung, other, third = Threads(limit=1), Block(), Block(), Block()
+    seat = pool.submit(hung)
+    assert hung.entered.wait(5)
+    pool.submit(other)
+    seat.give_up()
+    seat.give_up()  # once more changes nothing
+    assert other.entered.wait(5)
+    assert other.thread is not hung.thread
+    pool.submit(third)
+    hung.release.set()
+    assert hung.thread is not None
+    hung.thread.join(5)
+    assert not hung.thread.is_alive()  # its place is taken
+    assert not third.entered.is_set()
+    other.release.set()
+    assert third.entered.wait(5)
+    assert third.thread is other.thread
+    third.release.set()
+    pool.close()
+
+
+def test_a_thread_that_comes_back_from_a_job_given_up_goes_on_when_there_is_room() -> None:
+    pool, hung, next_one = Threads(limit=1), Block(), Block()
+    seat = pool.submit(hung)
+    assert hung.entered.wait(5)
+    seat.give_up()
+    hung.release.set()
+    assert hung.left.wait(5)
+    next_one.release.set()
+    pool.submit(next_one)
+    assert next_one.left.wait(5)
+    pool.close()
+
+
+def test_a_job_given_up_while_it_waits_does_not_begin_and_is_not_kept() -> None:
+    pool, hung, waiting, last = Threads(limit=1), Block(), Block(), Block()
+    pool.submit(hung)
+    assert hung.entered.wait(5)
+    seat = pool.submit(waiting)
+    seat.give_up()
+    assert seat.job is None
+    last.release.set()
+    pool.submit(last)
+    hung.release.set()
+    assert last.left.wait(5)
+    assert not waiting.entered.is_set()
+    pool.close()
+
+
+def test_threads_that_hang_are_replaced_up_to_a_limit_which_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    pool, hung = Threads(limit=2, most=4), [Block() for _ in range(4)]
+    for block in hung:
+        seat = pool.submit(block)
+        assert block.entered.wait(5)
+        seat.give_up()
+    waiting = [Block() for _ in range(3)]
+    for block in waiting:
+        block.release.set()
+        pool.submit(block)
+    assert not any(block.entered.is_set() for block in waiting)
+    assert caplog.text.count("hang in jobs that were given up") == 1
+    for block in hung:
+        block.release.set()
+    assert all(block.left.wait(5) for block in waiting)
+    pool.close()
+
+
+def test_without_a_further_thread_a_job_waits_and_without_any_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, busy, waiting, later = Threads(limit=3), Block(), Block(), Block()
+    start = threading.Thread.start
+
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fails)
+    for _ in range(5):
+        with pytest.raises(NoThreadError):
+            pool.submit(busy)
+    assert caplog.text.count("could be started: can't start new thread") == 1
+    monkeypatch.setattr(threading.Thread, "start", start)
+    pool.submit(busy)
+    assert busy.entered.wait(5)
+    monkeypatch.setattr(threading.Thread, "start", fails)
+    pool.submit(waiting)
+    assert not waiting.entered.is_set()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    pool.submit(later)  # the limit is three still: both get a thread now
+    assert waiting.entered.wait(5)
+    assert later.entered.wait(5)
+    for block in (busy, waiting, later):
+        block.release.set()
+    pool.close()
+
+
+def test_pools_are_apart() -> None:
+    pools = Pools()
+    assert pools.of("file.append") is pools.of("file.create")
+    assert len({pools.of("file.append"), pools.of("on_message"), pools.of("files"), pools.names}) == 3
+    pools.close()
 
 
 def test_closed_threads_take_nothing_and_forget_what_waited() -> None:
@@ -229,6 +387,65 @@ def test_peer_name_is_the_address_alone() -> None:
     assert peer_name(("192.0.2.1", 5)) == "192.0.2.1"
     assert peer_name(("2001:db8::1", 5, 0, 0)) == "2001:db8::1"
     assert peer_name(None) == peer_name("") == ""
+
+
+def test_trouble_with_accepting_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    trouble, out = AcceptTrouble(), OSError(errno.EMFILE, "too many open files")
+    assert [trouble.met(out, 1000.0 + each / 10) for each in range(599)] == [ACCEPT_PAUSE_S] * 599
+    assert caplog.text.count("too many open files") == 1
+    assert trouble.met(out, 1060.0) == ACCEPT_PAUSE_S
+    assert caplog.text.count("too many open files") == 2
+    caplog.clear()
+    for code in (errno.ECONNABORTED, errno.EPROTO):
+        assert AcceptTrouble().met(OSError(code, "gone"), 0.0) == 0.0
+    assert caplog.text == ""
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[int]:
+    """The soft limit is low; the hard one is given."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_descriptor_limit_raises_the_soft_limit_as_needed(few_descriptors: int) -> None:
+    assert descriptor_limit(100) == 256 - 64
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, few_descriptors)
+    assert descriptor_limit(300) == 300
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (364, few_descriptors)
+    assert descriptor_limit(10) == 300
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted", "fit", "set_to"),
+    [
+        ((256, 512), 10_000, 448, (512, 512)),
+        ((32, 32), 100, 0, (32, 32)),
+        ((256, resource.RLIM_INFINITY), 1000, 1000, (1064, resource.RLIM_INFINITY)),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), 1000, 1000, None),
+    ],
+)
+def test_descriptor_limit_goes_as_far_as_the_hard_one(
+    limits: tuple[int, int], wanted: int, fit: int, set_to: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: told.append(pair))
+    assert descriptor_limit(wanted) == fit
+    assert told == ([set_to] if set_to else [])
+
+
+def test_descriptor_limit_where_the_system_says_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(which: int, pair: tuple[int, int]) -> None:
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", no)
+    assert descriptor_limit(1000) == 192
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert descriptor_limit(1000) == 1000
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
