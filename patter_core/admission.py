@@ -7,14 +7,15 @@ import base64
 import binascii
 import enum
 import hashlib
+import heapq
 import hmac
 import ipaddress
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 
 from .errors import ConfigError
 
-__all__ = ["PeerCounter", "TicketVerdict", "Tickets", "check_networks", "client_address"]
+__all__ = ["PeerCounter", "TicketVerdict", "Tickets", "check_networks", "client_address", "is_proxy"]
 
 
 class TicketVerdict(enum.Enum):
@@ -39,7 +40,7 @@ class Tickets:
         self._lifetime = max(1, round(lifetime_s))
         self._count = 0
         self._used: set[bytes] = set()  # decoded: a ticket has more than one spelling in base64
-        self._expiries: deque[tuple[int, bytes]] = deque()
+        self._expiries: list[tuple[int, bytes]] = []  # a heap
 
     def mint(self, call_id: str, unix_s: int) -> str:
         """A fresh ticket for a call."""
@@ -56,21 +57,26 @@ class Tickets:
         raw = _decode(ticket)
         if len(raw) != 30 or not hmac.compare_digest(self._tag(call_id, raw[:12]), raw[12:]):
             return TicketVerdict.FORGED
-        if unix_s > int.from_bytes(raw[:5], "big"):
+        if unix_s > _expiry(raw):
             return TicketVerdict.EXPIRED
         return TicketVerdict.USED if raw in self._used else TicketVerdict.VALID
 
     def use(self, ticket: str, unix_s: int) -> None:
         """Use a valid ticket up. What has expired by itself is forgotten, so this stays as small as the traffic."""
         while self._expiries and self._expiries[0][0] < unix_s:
-            self._used.discard(self._expiries.popleft()[1])
+            self._used.discard(heapq.heappop(self._expiries)[1])
         raw = _decode(ticket)
         if raw not in self._used:
             self._used.add(raw)
-            self._expiries.append((unix_s + self._lifetime + 1, raw))
+            # By its own expiry: a process that shares the secret may give its tickets another lifetime.
+            heapq.heappush(self._expiries, (_expiry(raw), raw))
 
     def __len__(self) -> int:
         return len(self._used)
+
+
+def _expiry(raw: bytes) -> int:
+    return int.from_bytes(raw[:5], "big")
 
 
 def _decode(ticket: str) -> bytes:
@@ -114,6 +120,11 @@ def check_networks(networks: Sequence[str]) -> None:
             raise ConfigError(
                 f"trusted_proxies takes addresses and networks such as '10.0.0.0/8', not {network!r}"
             ) from None
+
+
+def is_proxy(peer: str, trusted_proxies: Sequence[str]) -> bool:
+    """Is this one of the proxies the operator named? Everybody comes through it, so it is not one peer among others."""
+    return bool(trusted_proxies) and _in(peer, trusted_proxies)
 
 
 def _in(address: str, networks: Sequence[str]) -> bool:

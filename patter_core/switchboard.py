@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-from .admission import PeerCounter
+from .admission import PeerCounter, is_proxy
 from .call.call import CallState
 from .config import ServerConfig
 from .contract import (
@@ -252,7 +252,8 @@ class Switchboard:
 
     def _accepted(self, now: int, conn: ConnId, peer: str) -> None:
         too_many = len(self._conns) >= self._settings.max_connections
-        if too_many or self._addresses[peer] >= self._settings.max_connections_per_ip:
+        crowd = self._addresses[peer] >= self._settings.max_connections_per_ip
+        if too_many or (crowd and not is_proxy(peer, self._config.trusted_proxies)):
             # Not even a byte is read: whoever opens this many sockets is not asking for an explanation.
             code = "max_connections" if too_many else "max_connections_per_ip"
             self._reception.refused("connection", 0, code, peer, f"raise {code} if this is legitimate traffic")

@@ -461,3 +461,22 @@ def test_numbers_choose_the_agent() -> None:
     assert b"<Stream" in world.voice(sid(1), callee="+15550001111").body
     assert b"<Reject" in world.voice(sid(2), callee="+15550002222").body
     assert [event.code for event in world.told(Refused)] == ["no_agent"]
+
+
+def test_a_named_proxy_is_not_one_peer_among_others() -> None:
+    settings = ServerSettings(max_connections_per_ip=2)
+    world = World(server_config(settings=settings, trusted_proxies=("10.0.0.0/8",)))
+    through = [world.line(peer="10.0.0.1") for _ in range(4)]
+    direct = [world.line(peer="203.0.113.9") for _ in range(3)]
+    world.run(0.1)
+    assert [line.closed for line in through] == [False] * 4
+    assert [line.closed for line in direct] == [False, False, True]
+
+
+def test_a_used_ticket_of_a_longer_lived_process_stays_used() -> None:
+    long, short = Tickets(b"s" * 32, 600), Tickets(b"s" * 32, 60)
+    ticket = long.mint("CA1", 1000)
+    short.use(ticket, 1000)
+    for at in (1001, 1061, 1200):
+        short.use(short.mint("CA2", at), at)
+    assert short.check("CA1", ticket, 1200) is TicketVerdict.USED
