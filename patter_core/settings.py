@@ -58,6 +58,8 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     transcript: int = 5_000  # lines kept for on_call_end
     malformed: int = 100  # malformed messages within malformed_window_s close the stream with 1008
     malformed_window_s: float = 10.0
+    keys: int = 200  # keys within keys_window_s: a person presses five a second, a dialler twenty
+    keys_window_s: float = 10.0
     max_duration_s: float = 14_400.0  # Twilio's own limit of a call
     linger_s: float = 1.0  # after hang-up: how long the carrier may take to close the stream before we do
 

@@ -129,6 +129,7 @@ class Call:
         self._malformed = 0
         self._malformed_codes: set[MalformedCode] = set()  # membership only, never iterated
         self._malformed_at: deque[int] = deque(maxlen=max(1, spec.settings.malformed))
+        self._keys_at: deque[int] = deque(maxlen=max(1, spec.settings.keys))
         self._last_words: tuple[str, str] | None = None  # said in the carrier's voice when ours is gone
         self._rest_count = 0
         self._rest = ""
@@ -281,7 +282,7 @@ class Call:
             self._stream_started(now, event, out)
         elif isinstance(event, Pressed):
             if self.state is CallState.TALKING:
-                out += self._conversation.pressed(now, event.digit)
+                self._pressed(now, event, out)
         elif isinstance(event, StreamStopped):
             self._leg_ended(now, out)
         elif isinstance(event, Malformed):
@@ -347,6 +348,15 @@ class Call:
         if self._socket in (Socket.OPEN, Socket.STREAMING):
             self._socket = Socket.CLOSING
             out.append(CloseStream(code, reason))
+
+    def _pressed(self, now: int, event: Pressed, out: list[CallOrder]) -> None:
+        """A key. More of them than fingers could press are skipped and counted: each costs a line and a callback."""
+        times = self._keys_at
+        if len(times) == times.maxlen and now - times[0] <= us(self._settings.keys_window_s):
+            self._malformed_message(now, Malformed(MalformedCode.BAD_FIELD, "keys faster than any dialler's"), out)
+            return
+        times.append(now)
+        out += self._conversation.pressed(now, event.digit)
 
     def _malformed_message(self, now: int, event: Malformed, out: list[CallOrder]) -> None:
         self._malformed += 1

@@ -45,6 +45,7 @@ from patter_core.events import (
     MalformedMessage,
     StreamAttached,
     StreamDetached,
+    TranscriptLine,
 )
 from patter_core.reasons import EndReason
 from patter_core.trace import header_line, replay, step_line
@@ -979,3 +980,18 @@ def test_now_going_backwards_is_ignored() -> None:
 def test_stream_ids_in_orders_are_the_streams() -> None:
     rig = talking()
     assert json.loads(of(ToCarrier, rig.hear(VOICE))[0].text)["streamSid"] == STREAM
+
+
+def test_keys_faster_than_any_dialler_are_skipped_and_told_once() -> None:
+    rig = talking(keys=3, keys_window_s=1.0)
+
+    def press() -> bool:
+        return bool(told(TranscriptLine, rig.say(text("dtmf", dtmf={"digit": "5"}))))
+
+    assert [press() for _ in range(3)] == [True] * 3
+    assert [press() for _ in range(3)] == [False] * 3
+    assert len(rig.events(MalformedMessage)) == 1
+    rig.later(1 * S)
+    assert not press()  # exactly a window after the third
+    rig.later(1)
+    assert [press() for _ in range(4)] == [True] * 3 + [False]
