@@ -112,3 +112,68 @@ def test_a_cancelled_server_hangs_up_before_it_goes(line):
     assert ends == ["shutdown"]
     assert line.done[0].hung_up_by_rest
     assert [e.step for e in line.told(ShutdownStep)] == [1, 2, 3, 4, 5, 6]
+
+
+DEAF = """
+import json
+import {native}
+from {loop} import Echo, Patter, Twilio, run
+from patter_core.edge.demo import _leave_now
+from patter_core.edge.sockets import listen
+
+async def deaf(call):
+    while True:
+        try:
+            await {forever}
+        except BaseException:
+            pass
+
+async def main():
+    listener = listen("127.0.0.1", 0)
+    phone = Patter(carrier=Twilio({account!r}, {token!r}, base_url={rest!r}), webhook_url={host!r})
+    print(json.dumps({{"port": listener.getsockname()[1]}}), flush=True)
+    await phone.serve(
+        phone.agent(engine=Echo()),
+        listener=listener,
+        on_call_end=deaf,
+        on_event=lambda event: print(json.dumps({{"event": type(event).__name__}}), flush=True),
+        stop_on_signals=True,
+        on_stuck=_leave_now,
+        leave_s=0.2,
+    )
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("loop", "native", "forever"),
+    [("patter_asyncio", "asyncio", "asyncio.Event().wait()"), ("patter_trio", "trio", "trio.sleep_forever()")],
+)
+def test_the_command_line_ends_a_process_that_user_code_holds(loop, native, forever):
+    """The callback swallows its cancellation: the process ends all the same, with code 70, and names it."""
+    api = CarrierApi()
+    program = DEAF.format(
+        loop=loop, native=native, forever=forever, account=ACCOUNT, token=TOKEN, rest=api.url, host=PUBLIC_HOST
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", program], text=True, **pipes)
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        target = Target("127.0.0.1", json.loads(process.stdout.readline())["port"])
+        media = target.call()
+        media.echo(bytes(range(160)))
+        process.send_signal(signal.SIGTERM)
+        media.until(lambda: media.done is not None, "close")
+        media.close()
+        process.send_signal(signal.SIGTERM)  # no need to wait the whole drain for a callback that never ends
+        assert process.wait(30) == 70
+        assert "on_call_end" in process.stderr.read()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        process.stderr.close()
+        api.close()

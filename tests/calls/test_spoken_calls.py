@@ -57,8 +57,9 @@ def test_a_synthetic_caller_is_understood_answered_and_may_interrupt(line):
     whole = agent.on_message({"text": "read me the menu", "history": []})
     assert whole.startswith(menu.text)
     assert len(menu.text) < len(whole) / 2
-    # The caller waited 1.5 s, spoke for 0.3 s before it counted; recognising the voice and the network come on top.
-    assert 1500 <= interruption.heard_ms <= 3500
+    # The caller waited for 1.5 s of it and spoke for 0.3 s before it counted. How late a busy machine is comes on top;
+    # the whole menu takes half a minute.
+    assert 1500 <= interruption.heard_ms <= 8000
 
     (call,) = line.done
     assert call.outcome == "completed"
