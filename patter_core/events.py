@@ -32,6 +32,7 @@ __all__ = [
     "ShutdownStep",
     "SignatureUnchecked",
     "SpeechFailed",
+    "StartupRefused",
     "StreamAttached",
     "StreamDetached",
     "TranscriptLine",
@@ -46,6 +47,13 @@ class Event(msgspec.Struct, frozen=True, tag=True):
 
 class ServerReady(Event, frozen=True, tag=True):
     """The server takes calls now."""
+
+
+class StartupRefused(Event, frozen=True, tag=True):
+    """The server will not start. ``code`` is from a closed list (``patter_core.startup``); ``detail`` says why."""
+
+    code: str
+    detail: str
 
 
 class CallOffered(Event, frozen=True, tag=True):

@@ -30,6 +30,7 @@ _LEVELS: dict[type, int] = {
     ev.OverrideIgnored: WARNING,
     ev.SignatureUnchecked: WARNING,
     ev.UpgradeUnsigned: WARNING,
+    ev.StartupRefused: ERROR,
     ev.Bug: ERROR,
 }
 # Seven digits or more, with what people write between them; not part of a word (a call's id) or of an address.

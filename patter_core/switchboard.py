@@ -44,14 +44,14 @@ from .contract import Resume as ResumeReading
 from .events import (
     Bug,
     CallbackFailed,
-    ServerReady,
     ShutdownStep,
-    SignatureUnchecked,
 )
 from .host import Host, Names, TimerKey
 from .reasons import EndReason
 from .reception import HttpAnswer, Reception
 from .shutdown import Phase, Step, WayDown
+from .startup import REFUSED_CODE, WayUp
+from .startup import Phase as Started
 from .timers import Timers
 from .wire.endpoint import Phase as WirePhase
 from .wire.endpoint import Transport
@@ -130,11 +130,11 @@ class Switchboard:
         self._media = 0  # how many of them are media sockets
         self._touched: dict[ConnId, None] = {}  # connections with something to flush, in order
         self._addresses = PeerCounter()  # sockets of any kind by peer address
+        self._way_up = WayUp(config)
         self._way_down = WayDown(self._settings)
         self._reception = Reception(config, self._host, self._out, self._serving, seed, epoch)
         self._stops: list[AskId] = []
         self._draining: TaskId | None = None
-        self._ready = False
         self._exited = False
 
     # --- the board ---------------------------------------------------------------------------------------------------
@@ -167,9 +167,10 @@ class Switchboard:
                 return [Refuse(fact.ask, "stopped", "the server has stopped")]
             return []
         now = self._now = max(now, self._now)
-        if not self._ready:
-            self._ready = True
+        if self._way_up.phase is Started.NEW:
             self._begin()
+            if self._exited:
+                return self._taken(fact)
         deadline = self._timers.deadline
         if deadline is not None and deadline <= now:
             self._tick(now)
@@ -224,13 +225,11 @@ class Switchboard:
                     self._out.append(Refuse(fact.ask, "unknown_command", f"no command {fact.verb!r}"))
 
     def _begin(self) -> None:
-        if not self._config.require_signature:
-            detail = "require_signature=False: webhooks are not checked; anybody can make this server take calls"
-            self._out.append(Notify(SignatureUnchecked("webhooks", detail)))
-        if not self._config.authenticate_streams:
-            detail = "authenticate_streams=False: media sockets need no ticket; anybody can talk to the agent"
-            self._out.append(Notify(SignatureUnchecked("streams", detail)))
-        self._out.append(Notify(ServerReady()))
+        for event in self._way_up.begin():
+            self._out.append(Notify(event))
+        if self._way_up.phase is Started.REFUSED:
+            self._out.append(StopListening())
+            self._exit(REFUSED_CODE)
 
     def _tick(self, now: int) -> None:
         while (key := self._timers.due(now)) is not None:
@@ -519,7 +518,7 @@ class Switchboard:
             return _count(len(self._conns), "connection")
         return ""
 
-    def _exit(self) -> None:
+    def _exit(self, code: int = 0) -> None:
         self._exited = True
         for ask in self._stops:
             self._out.append(Answer(ask, True))
@@ -527,4 +526,4 @@ class Switchboard:
             self._abort(name, conn)
             self._closed(self._now, name)  # nobody will tell us
         self._touched.clear()
-        self._out.append(Exit(0))
+        self._out.append(Exit(code))

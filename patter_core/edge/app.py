@@ -142,6 +142,9 @@ class PatterBase:
         carriers = [Twilio()] if carrier is None else [carrier] if isinstance(carrier, Twilio) else list(carrier)
         if not carriers or not all(hasattr(one, "resolve") for one in carriers):
             raise ConfigError(f"carrier must be one of {sorted(DIALECTS)} (Twilio(), ...), or a list of them")
+        names = [one.carrier for one in carriers]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"each carrier once, got {', '.join(names)}")
         missing: list[str] = []
         specs = [one.resolve(env, missing) for one in carriers]
         if not require_signature:
