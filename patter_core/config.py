@@ -58,13 +58,13 @@ class Twilio(msgspec.Struct, frozen=True, kw_only=False):
         """The carrier's name, as in its routes."""
         return "twilio"
 
-    def resolve(self, environ: Mapping[str, str], missing: list[str]) -> CarrierSpec:
-        """Fill in from the environment; add what is missing to ``missing``."""
+    def resolve(self, environ: Mapping[str, str], missing: list[str], need_key: bool = True) -> CarrierSpec:
+        """Fill in from the environment; add what is missing to ``missing``. ``need_key``: signatures are checked."""
         sid = self.account_sid or environ.get("TWILIO_ACCOUNT_SID", "")
         token = self.auth_token or environ.get("TWILIO_AUTH_TOKEN", "")
         if not sid:
             missing.append("TWILIO_ACCOUNT_SID (or Twilio(account_sid=...))")
-        if not token:
+        if not token and need_key:
             missing.append("TWILIO_AUTH_TOKEN (or Twilio(auth_token=...))")
         keys = tuple(part.strip() for part in token.split(",") if part.strip())
         return CarrierSpec(name="twilio", account=sid, keys=keys, base_url=self.base_url.rstrip("/"))

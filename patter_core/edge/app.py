@@ -46,6 +46,10 @@ _LATER = {
 }
 
 
+#: What every board may name beside the application's own handlers.
+_BUILT_IN: dict[str, Callable[..., Any]] = {"file.create": files.create, "file.append": files.append}
+
+
 def log_event(event: Any) -> None:
     """One log record for one event: the call's id, numbers masked, never a secret."""
     level, text, call_id = describe(event)
@@ -129,7 +133,7 @@ class PatterBase:
         ticket_secret: str = "",
         trusted_proxies: Sequence[str] = (),
         max_calls: int | None = None,
-        max_streams_per_ip: int = 10,
+        max_streams_per_ip: int | None = None,
         settings: ServerSettings | None = None,
         call_settings: CallSettings | None = None,
         environ: Mapping[str, str] | None = None,
@@ -146,9 +150,7 @@ class PatterBase:
         if len(set(names)) < len(names):
             raise ConfigError(f"each carrier once, got {', '.join(names)}")
         missing: list[str] = []
-        specs = [one.resolve(env, missing) for one in carriers]
-        if not require_signature:
-            missing = [name for name in missing if "AUTH_TOKEN" not in name]
+        specs = [one.resolve(env, missing, need_key=require_signature) for one in carriers]
         if missing:
             raise ConfigError(f"missing credentials: {', '.join(missing)}")
         if not webhook_url:
@@ -156,13 +158,9 @@ class PatterBase:
         self.carriers: tuple[CarrierSpec, ...] = tuple(specs)
         self.public_url = PublicUrl.parse(webhook_url)
         self.phone_numbers = [phone_number] if isinstance(phone_number, str) else list(phone_number)
-        base = settings or ServerSettings()
-        replaced = {name: getattr(base, name) for name in base.__struct_fields__}
-        if max_calls is not None:
-            replaced["max_calls"] = max_calls
-        if max_streams_per_ip != 10:
-            replaced["max_streams_per_ip"] = max_streams_per_ip
-        self.settings = ServerSettings(**replaced)
+        given = {"max_calls": max_calls, "max_streams_per_ip": max_streams_per_ip}
+        own = {name: value for name, value in given.items() if value is not None}
+        self.settings = msgspec.structs.replace(settings or ServerSettings(), **own)
         self.call_settings = call_settings or CallSettings()
         check_networks(trusted_proxies)
         self._admission = ServerConfig(
@@ -267,15 +265,14 @@ class PatterBase:
             raise ConfigError("serve() takes an agent made by phone.agent(...), or a dict from numbers to agents")
         if bool(ssl_certfile) != bool(ssl_keyfile):
             raise ConfigError("ssl_certfile= and ssl_keyfile= belong together")
-        handlers: dict[str, Callable[..., Any]] = {"file.create": files.create, "file.append": files.append}
+        handlers = dict(_BUILT_IN)
         orders = Orders()
         wired = self._callbacks(callbacks, orders)
         specs = {
             number: resolve_agent(one, wired, handlers, f"{number}:" if number else "")
             for number, one in agents.items()
         }
-        settings = {name: getattr(self.settings, name) for name in self.settings.__struct_fields__}
-        settings["finish_calls_s"] = finish_calls_s or self.settings.finish_calls_s
+        changed: dict[str, Any] = {"finish_calls_s": finish_calls_s or self.settings.finish_calls_s}
         fits = descriptor_limit(self.settings.max_connections)
         if fits < self.settings.max_connections:
             log.warning(
@@ -283,16 +280,16 @@ class PatterBase:
                 fits,
                 self.settings.max_connections,
             )
-            settings["max_connections"] = fits
+            changed["max_connections"] = fits
             # One address must not be able to take them all.
-            settings["max_connections_per_ip"] = min(self.settings.max_connections_per_ip, max(1, fits // 2))
+            changed["max_connections_per_ip"] = min(self.settings.max_connections_per_ip, max(1, fits // 2))
         on_draining = wired.get("on_draining")
         if on_draining is not None:
             handlers["on_draining"] = on_draining
         config = msgspec.structs.replace(
             self._admission,
             agents=specs,
-            settings=ServerSettings(**settings),
+            settings=msgspec.structs.replace(self.settings, **changed),
             trace_dir=str(trace),
             on_draining=HandlerSpec("on_draining", lane_of(on_draining)) if on_draining is not None else None,
         )
@@ -325,7 +322,7 @@ class PatterBase:
         unknown = sorted(set(callbacks) - {"on_call_start", "on_call_end", "on_transcript", "on_message", "on_metrics"})
         if unknown:
             raise ConfigError(f"plan() has no option {', '.join(unknown)}")
-        handlers: dict[str, Callable[..., Any]] = {"file.create": files.create, "file.append": files.append}
+        handlers = dict(_BUILT_IN)
         orders = Orders()
         spec = resolve_agent(agent, self._callbacks(callbacks, orders), handlers)
         carrier = self.carriers[0]

@@ -107,6 +107,7 @@ def test_a_socket_that_ends_in_any_way_ends_the_call(line, last):
 
 
 def test_a_cancellation_inside_the_framework_is_an_end_too(line):
+    """asyncio's; trio has no cancellation that is nobody's."""
     line = line()
     _, texts = opening()
     socket = Socket(line.loop, texts)

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from patter_core.audio import alaw_decode, alaw_encode, ulaw_decode, ulaw_encode
+from conformance.run_codec import run
 
 FOLDER = Path(__file__).parents[2] / "conformance" / "vectors" / "codec"
 G711 = json.loads((FOLDER / "g711.json").read_text(encoding="utf-8"))
 RESAMPLE = json.loads((FOLDER / "resample.json").read_text(encoding="utf-8"))
 
-ENCODE = {"pcmu": ulaw_encode, "pcma": alaw_encode}
-DECODE = {"pcmu": ulaw_decode, "pcma": alaw_decode}
-
-
-def answer(case: dict) -> str:
-    """What we make of a case, as hex."""
-    codec = case["codec"]
-    match case["op"]:
-        case "encode":
-            return ENCODE[codec](bytes.fromhex(case["pcm"])).hex()
-        case "decode":
-            return DECODE[codec](bytes.fromhex(case["codes"])).hex()
-        case "recode":
-            return ENCODE[codec](DECODE[codec](bytes.fromhex(case["codes"]))).hex()
-        case "encode-sweep":
-            sweep = np.arange(case["first"], case["last"] + 1).astype("<i2").tobytes()
-            return hashlib.sha256(ENCODE[codec](sweep)).hexdigest()
-        case "decode-sweep":
-            return hashlib.sha256(DECODE[codec](bytes(range(256)))).hexdigest()
-        case op:
-            raise AssertionError(f"unknown op {op}")
-
 
 @pytest.mark.parametrize("case", G711["cases"], ids=lambda case: case["id"])
 def test_g711(case):
-    assert answer(case) == case.get("out", case.get("sha256"))
+    assert run(case) is None
+
+
+def test_the_runner_notices_a_wrong_answer():
+    for case in G711["cases"]:
+        key = "out" if "out" in case else "sha256"
+        assert run({**case, key: "00" + case[key]}) is not None
 
 
 @pytest.mark.parametrize("suite", [G711, RESAMPLE], ids=lambda suite: suite["suite"])
