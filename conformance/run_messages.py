@@ -19,10 +19,23 @@ import msgspec
 
 from patter_core.audio.formats import AudioFormat, Encoding
 from patter_core.carriers import form
-from patter_core.carriers.carrier import CallStatus
-from patter_core.carriers.twilio import rest, stream, twiml, webhook
+from patter_core.carriers.carrier import (
+    CallStatus,
+    CarrierSpec,
+    DialPlan,
+    HookPlace,
+    Leg,
+    RecordingStep,
+    RestRequest,
+    StreamPlan,
+    TransferPlan,
+)
+from patter_core.carriers.dialects import dialect_of
+from patter_core.carriers.twilio import rest, rest_peer, stream, stream_peer, twiml, webhook, webhook_peer
 
-__all__ = ["OPERATIONS", "run"]
+from . import messages_telnyx
+
+__all__ = ["CARRIERS", "OPERATIONS", "run"]
 
 _PROSE = {"detail", "what"}
 
@@ -68,9 +81,9 @@ def _started(given: dict[str, Any]) -> stream.TwilioStream:
     return machine
 
 
-def _peer(given: dict[str, Any]) -> stream.TwilioStreamPeer:
+def _peer(given: dict[str, Any]) -> stream_peer.TwilioStreamPeer:
     described = given["stream"]
-    peer = stream.TwilioStreamPeer(
+    peer = stream_peer.TwilioStreamPeer(
         described["stream_id"],
         described["call_id"],
         described["account_id"],
@@ -103,7 +116,7 @@ def _carrier_writes(given: dict[str, Any]) -> Any:
     return [json.loads(_do(peer, action)) for action in given["actions"]]
 
 
-def _do(machine: stream.TwilioStream | stream.TwilioStreamPeer, action: dict[str, Any]) -> str:
+def _do(machine: stream.TwilioStream | stream_peer.TwilioStreamPeer, action: dict[str, Any]) -> str:
     arguments = {name: value for name, value in action.items() if name != "do"}
     if "payload" in arguments:
         arguments["payload"] = b64decode(arguments["payload"], validate=True)
@@ -119,8 +132,13 @@ _VERBS: dict[str, Callable[..., twiml.Verb]] = {
     "say": twiml.Say,
     "hangup": twiml.Hangup,
     "pause": twiml.Pause,
-    "dial": twiml.Dial,
+    "dial": lambda to, **rest: twiml.Dial(_NOUNS[to["type"]](**{k: v for k, v in to.items() if k != "type"}), **rest),
     "redirect": twiml.Redirect,
+}
+_NOUNS: dict[str, Callable[..., twiml.Number | twiml.Sip | twiml.Conference]] = {
+    "number": twiml.Number,
+    "sip": twiml.Sip,
+    "conference": lambda events=(), **rest: twiml.Conference(events=tuple(events), **rest),
 }
 
 
@@ -140,6 +158,12 @@ def _answer_markup(given: dict[str, Any]) -> Any:
             text = twiml.say_and_hang_up(**arguments)
         case "hang_up":
             text = twiml.hang_up(**arguments)
+        case "transfer":
+            text = twiml.transfer(**arguments)
+        case "consult":
+            text = twiml.consult(**arguments)
+        case "join_room":
+            text = twiml.join_room(**arguments)
         case other:
             raise AssertionError(f"no answer {other}")
     return ElementTree.canonicalize(text)
@@ -157,6 +181,8 @@ _PARSERS: dict[str, Callable[[list[tuple[str, str]]], Any]] = {
     "machine": webhook.parse_machine,
     "recording": webhook.parse_recording,
     "stream": webhook.parse_stream,
+    "transfer": webhook.parse_transfer,
+    "conference": webhook.parse_conference,
 }
 
 
@@ -168,19 +194,30 @@ def _read_webhook(given: dict[str, Any]) -> Any:
     return _PARSERS[given["kind"]](pairs)
 
 
+def _read_report(given: dict[str, Any]) -> Any:
+    """The whole of a webhook, as its carrier's dialect reads it: from its URL's query, headers and body."""
+    body = given["body"].encode("utf-8") if "body" in given else form.encode_form(map(tuple, given["params"]))
+    headers = given.get("headers", {})
+    return dialect_of(given["carrier"]).read_webhook(given["kind"], given.get("query", ""), headers, body)
+
+
 def _write_webhook(given: dict[str, Any]) -> Any:
     arguments = {name: value for name, value in given.items() if name not in ("op", "carrier", "kind")}
     match given["kind"]:
         case "voice":
-            return webhook.voice_params(**arguments)
+            return webhook_peer.voice_params(**arguments)
         case "status":
-            return webhook.status_params(**(arguments | {"status": CallStatus(arguments["status"])}))
+            return webhook_peer.status_params(**(arguments | {"status": CallStatus(arguments["status"])}))
         case "machine":
-            return webhook.machine_params(**arguments)
+            return webhook_peer.machine_params(**arguments)
         case "recording":
-            return webhook.recording_params(**arguments)
+            return webhook_peer.recording_params(**arguments)
         case "stream":
-            return webhook.stream_params(**arguments)
+            return webhook_peer.stream_params(**arguments)
+        case "transfer":
+            return webhook_peer.transfer_params(**arguments)
+        case "conference":
+            return webhook_peer.conference_params(**arguments)
         case other:
             raise AssertionError(f"no webhook {other}")
 
@@ -205,12 +242,82 @@ def _write_request(given: dict[str, Any]) -> Any:
             )
         case other:
             raise AssertionError(f"no request {other}")
+    return _shown(request)
+
+
+def _shown(request: RestRequest) -> dict[str, Any]:
     return {
         "method": request.method,
         "url": request.url,
-        "content_type": dict(request.headers)["content-type"],
+        "content_type": dict(request.headers).get("content-type", ""),
         "form": [list(pair) for pair in form.parse_form(request.body)],
     }
+
+
+def _write_order(given: dict[str, Any]) -> Any:
+    """A request as the carrier's dialect builds it; None where that carrier needs none."""
+    dialect = dialect_of(given["carrier"])
+    leg = Leg(**given["leg"]) if "leg" in given else Leg("", "", "")
+    spec = CarrierSpec(given["carrier"], leg.account, base_url=leg.base_url)
+    plan = given.get("plan", {})
+    match given["order"]:
+        case "dial":
+            made: RestRequest | None = dialect.dial(leg, DialPlan(**plan))
+        case "brief":
+            made = dialect.brief(leg, DialPlan(**plan))
+        case "join":
+            made = dialect.join(leg, Leg(**given["other"]), DialPlan(**plan))
+        case "transfer":
+            made = dialect.transfer(leg, TransferPlan(**plan))
+        case "answer" | "begin_stream" | "restart_stream" as order:
+            line = AudioFormat(Encoding(plan["line"]["encoding"]), plan["line"]["rate"])
+            made = getattr(dialect, order)(leg, StreamPlan(**(plan | {"line": line})))
+        case "reject":
+            made = dialect.reject(leg)
+        case "hang_up":
+            made = dialect.hang_up(leg)
+        case "speak":
+            made = dialect.speak(leg, given["text"], given["language"])[0]
+        case "send_keys":
+            made = dialect.send_keys(leg, given["digits"], given["duration_ms"])
+        case "record":
+            made = dialect.record(leg, RecordingStep(given["step"]), given["webhooks"])
+        case "find_hook":
+            made = dialect.find_hook(spec, given["number"])
+        case "set_hook":
+            made = dialect.set_hook(spec, HookPlace(**given["place"]), given["url"])
+        case other:
+            raise AssertionError(f"no order {other}")
+    return None if made is None else _shown(made)
+
+
+def _read_made(given: dict[str, Any]) -> Any:
+    return dialect_of(given["carrier"]).made(given["status"], _text(given["body"]).encode("utf-8"))
+
+
+def _read_hook(given: dict[str, Any]) -> Any:
+    """Where a number is reported, or ``{"refused": true}``: why not is prose."""
+    body = _text(given["body"]).encode("utf-8")
+    found = dialect_of(given["carrier"]).read_hook(given["status"], body, given["number"])
+    return {"refused": True} if isinstance(found, str) else found
+
+
+_REPLIES: dict[str, Callable[..., bytes]] = {
+    "call": rest_peer.reply_call,
+    "completed": rest_peer.reply_completed,
+    "recording": rest_peer.reply_recording,
+    "number": rest_peer.reply_number,
+    "numbers": lambda numbers: rest_peer.reply_numbers([rest_peer.reply_number(**one) for one in numbers]),
+    "not_found": rest_peer.reply_not_found,
+    "not_in_progress": rest_peer.reply_not_in_progress,
+    "unauthorized": rest_peer.reply_unauthorized,
+    "too_many": rest_peer.reply_too_many,
+}
+
+
+def _write_reply(given: dict[str, Any]) -> Any:
+    arguments = {name: value for name, value in given.items() if name not in ("op", "carrier", "reply")}
+    return json.loads(_REPLIES[given["reply"]](**arguments))
 
 
 def _read_answer(given: dict[str, Any]) -> Any:
@@ -219,7 +326,7 @@ def _read_answer(given: dict[str, Any]) -> Any:
 
 
 def _read_request(given: dict[str, Any]) -> Any:
-    return rest.read_request(given["method"], given["path"], given["body"].encode("utf-8"))
+    return rest_peer.read_request(given["method"], given["path"], given["body"].encode("utf-8"))
 
 
 OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -231,20 +338,28 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "write_markup": _write_markup,
     "read_markup": _read_markup,
     "read_webhook": _read_webhook,
+    "read_report": _read_report,
     "write_webhook": _write_webhook,
     "read_form": _read_form,
     "write_request": _write_request,
+    "write_order": _write_order,
+    "write_reply": _write_reply,
     "read_answer": _read_answer,
+    "read_made": _read_made,
+    "read_hook": _read_hook,
     "read_request": _read_request,
 }
 """What a case's ``op`` asks for. ``{"error": true}`` as ``out`` means that the input is refused."""
+
+CARRIERS = {"telnyx": messages_telnyx.OPERATIONS}
+"""The same question means another text for another carrier: a carrier with operations of its own has a module."""
 
 _MARKUP = {"answer_markup", "write_markup"}
 
 
 def run(case: dict[str, Any]) -> str | None:
     """A description of the problem, or None."""
-    operation = OPERATIONS.get(case["in"]["op"])
+    operation = CARRIERS.get(case["in"].get("carrier", ""), OPERATIONS).get(case["in"]["op"])
     if operation is None:
         return f"{case['id']}: no operation {case['in']['op']}"
     expected = case["out"]

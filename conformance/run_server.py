@@ -83,7 +83,7 @@ class _Story:
         }
         server = ServerConfig(
             public_url=self._public,
-            carriers=(CarrierSpec(name="twilio", account=account, keys=keys, base_url=f"http://{_REST}"),),
+            carriers=(CarrierSpec(name="twilio", account=account, keys=keys, base_url=f"http://{_REST}", api_key="t"),),
             agents=_ECHO,
             settings=ServerSettings(**settings),
             call=CallSettings(),

@@ -6,7 +6,9 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
-from patter_core.carriers.carrier import Verdict
+from patter_core.carriers.carrier import CarrierSpec, Verdict
+from patter_core.carriers.telnyx import signature as telnyx
+from patter_core.carriers.telnyx.dialect import STREAM_TOKEN, TelnyxDialect
 from patter_core.carriers.twilio import signature as twilio
 
 __all__ = ["SCHEMES", "run"]
@@ -22,9 +24,23 @@ def _twilio_upgrade(given: dict[str, Any]) -> Verdict:
     return twilio.verify_upgrade(given["secrets"], given["url"], given["signature"])
 
 
+def _telnyx_ed25519(given: dict[str, Any]) -> Verdict:
+    body = b64decode(given["body_b64"], validate=True)
+    limits = {name: given[name] for name in ("future_s",) if name in given}
+    verdict, _ = telnyx.verify(given["keys"], given["timestamp"], given["signature"], body, given["now"], **limits)
+    return verdict
+
+
+def _telnyx_upgrade(given: dict[str, Any]) -> Verdict:
+    headers = {} if given["token"] is None else {STREAM_TOKEN: given["token"]}
+    return TelnyxDialect().verify_upgrade(CarrierSpec("telnyx"), given["url"], headers, given["ticket"])
+
+
 SCHEMES: dict[str, Callable[[dict[str, Any]], Verdict]] = {
     "twilio-v1": _twilio_v1,
     "twilio-upgrade": _twilio_upgrade,
+    "telnyx-ed25519": _telnyx_ed25519,
+    "telnyx-upgrade": _telnyx_upgrade,
 }
 """How each scheme's ``in`` is judged."""
 

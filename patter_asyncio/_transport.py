@@ -265,8 +265,11 @@ class ProcessLine(_Outlet, asyncio.SubprocessProtocol):
         self._spawning.add_done_callback(self._spawned)
 
     async def _spawn(self, argv: Sequence[str]) -> None:
-        pipe = asyncio.subprocess.PIPE
-        await self._loop.subprocess_exec(lambda: self, *argv, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
+        pipe, merged = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+        # A session of its own: Ctrl-C at our terminal is for us, who end it when nothing needs it any more.
+        await self._loop.subprocess_exec(
+            lambda: self, *argv, stdin=pipe, stdout=pipe, stderr=merged, start_new_session=True
+        )
 
     def _spawned(self, task: asyncio.Task[None]) -> None:
         fault = Fault.CANCELLED if task.cancelled() else fault_of(exc) if (exc := task.exception()) else None

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from .agent import Agent, Echo
 from .call.metrics import CallMetrics, CostBreakdown, LatencyBreakdown, TurnMetrics
-from .config import Twilio
+from .call.result import CallResult, MachineDetection
+from .carriers.telnyx.options import Telnyx
+from .carriers.twilio.options import Twilio
 from .errors import (
     AuthenticationError,
     ConfigError,
@@ -24,6 +26,7 @@ from .errors import (
 )
 from .reasons import EndReason
 from .settings import CallSettings, ServerSettings
+from .tunnel import CloudflareTunnel, Ngrok, Static
 
 __version__ = "0.1.0"
 
@@ -31,18 +34,24 @@ __all__ = [
     "Agent",
     "AuthenticationError",
     "CallMetrics",
+    "CallResult",
     "CallSettings",
+    "CloudflareTunnel",
     "ConfigError",
     "CostBreakdown",
     "Echo",
     "EndReason",
     "LatencyBreakdown",
     "LocalProtocolError",
+    "MachineDetection",
+    "Ngrok",
     "PatterConnectionError",
     "PatterError",
     "ProvisionError",
     "RefusedError",
     "ServerSettings",
+    "Static",
+    "Telnyx",
     "TurnMetrics",
     "Twilio",
     "__version__",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from .errors import ConfigError
 
-__all__ = ["PeerCounter", "TicketVerdict", "Tickets", "check_networks", "client_address", "is_proxy"]
+__all__ = ["PeerCounter", "TicketVerdict", "Tickets", "check_networks", "client_address", "is_proxy", "tunnel_visitor"]
 
 
 class TicketVerdict(enum.Enum):
@@ -135,6 +135,17 @@ def _in(address: str, networks: Sequence[str]) -> bool:
     mapped = getattr(parsed, "ipv4_mapped", None)
     candidate = mapped or parsed
     return any(candidate in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def tunnel_visitor(peer: str, connecting: str | None) -> str:
+    """Whose socket this is when we run the tunnel ourselves: its program connects from the loopback address and names
+    the visitor in ``CF-Connecting-IP``. From any other address that header could be anybody's."""
+    try:
+        if connecting is None or not ipaddress.ip_address(peer).is_loopback:
+            return peer
+        return str(ipaddress.ip_address(connecting.strip()))
+    except ValueError:
+        return peer
 
 
 def client_address(peer: str, forwarded_for: str | None, trusted_proxies: Sequence[str]) -> str:

@@ -14,7 +14,16 @@ import msgspec
 
 from .audio.formats import AudioFormat, Encoding
 from .audio.resample import INPUT_RATES, OUTPUT_RATES
-from .config import FALLBACK_TEXT, AgentSpec, EchoSpec, EngineSpec, HandlerSpec, PipelineSpec
+from .config import (
+    FALLBACK_TEXT,
+    TRANSFER_FAILED_TEXT,
+    TRANSFER_REFUSED_TEXT,
+    AgentSpec,
+    EchoSpec,
+    EngineSpec,
+    HandlerSpec,
+    PipelineSpec,
+)
 from .contract import Lane
 from .errors import ConfigError
 
@@ -22,7 +31,18 @@ __all__ = ["CALLBACKS", "Agent", "Echo", "lane_of", "resolve_agent"]
 
 Handler = Callable[..., Any]
 
-CALLBACKS = ("on_call_start", "on_call_end", "on_transcript", "on_metrics")
+_TEXTS = (
+    "system_prompt",
+    "voice",
+    "language",
+    "first_message",
+    "fallback_message",
+    "transfer_refused_message",
+    "transfer_failed_message",
+)
+_TARGETS = ("+", "sip:", "sips:")
+
+CALLBACKS = ("on_call_start", "on_call_end", "on_transcript", "on_metrics", "on_machine_detection")
 
 
 class Echo(msgspec.Struct, frozen=True):
@@ -35,6 +55,10 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     ``stt`` is called with one utterance, ``(pcm16: bytes, rate: int) -> str``; ``tts`` with one sentence,
     ``(text: str) -> bytes`` or an iterator of them, PCM16 mono at its ``rate`` attribute (16000 when it has none).
     Either may be an object with a ``recognise`` or ``speak`` method, sync or async.
+
+    ``transfer_allow`` are prefixes of the numbers and ``sip:`` addresses a caller may be sent to; without it a model
+    may only name what is written in ``system_prompt``. ``transfer_refused_message`` is what the caller then hears,
+    ``transfer_failed_message`` when nobody answered there.
     """
 
     system_prompt: str = ""
@@ -47,6 +71,9 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     variables: dict[str, Any] = {}
     barge_in_threshold_ms: int = 300
     fallback_message: str = FALLBACK_TEXT
+    transfer_allow: tuple[str, ...] | None = None
+    transfer_refused_message: str = TRANSFER_REFUSED_TEXT
+    transfer_failed_message: str = TRANSFER_FAILED_TEXT
 
     def __post_init__(self) -> None:
         if self.engine is not None and (self.stt is not None or self.tts is not None):
@@ -59,9 +86,12 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("tts must be callable as (text) -> audio, or have such a method named speak")
         if isinstance(self.barge_in_threshold_ms, bool) or not 0 <= self.barge_in_threshold_ms <= 10_000:
             raise ConfigError(f"barge_in_threshold_ms must be 0 to 10000, got {self.barge_in_threshold_ms!r}")
-        for name in ("system_prompt", "voice", "language", "first_message", "fallback_message"):
+        for name in _TEXTS:
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} must be text, got {type(getattr(self, name)).__name__}")
+        allow = self.transfer_allow
+        if allow is not None and not all(str(one).startswith(_TARGETS) for one in allow):
+            raise ConfigError("transfer_allow takes prefixes of targets, such as ['+1555', 'sip:desk@example.com']")
 
 
 def _method(provider: Any, name: str) -> Handler | None:
@@ -138,5 +168,8 @@ def resolve_agent(
         voice=agent.voice,
         variables={str(key): str(value) for key, value in agent.variables.items()},
         barge_in_threshold_ms=agent.barge_in_threshold_ms,
+        transfer_allow=agent.transfer_allow,
+        transfer_refused_message=agent.transfer_refused_message,
+        transfer_failed_message=agent.transfer_failed_message,
         callbacks=specs,
     )

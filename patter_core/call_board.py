@@ -6,6 +6,7 @@ It has one connection, whose data is text: the carrier's messages in, ours out. 
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 from .call.spec import CallSpec
 from .contract import (
@@ -26,6 +27,7 @@ from .contract import (
     Sent,
     StopRequested,
 )
+from .dialling import BadDial
 from .host import Host, Names, TimerKey
 from .plain import plain
 from .reasons import EndReason
@@ -165,6 +167,14 @@ class CallBoard:
             self._socket = _Socket.GONE
             self._out.append(Close(self.conn))
             self._went = code
+
+    def mint(self, now: int, call_id: str) -> tuple[str, str]:
+        """A fresh address for the media stream: there is none, the socket is somebody else's."""
+        return "", ""
+
+    def dialled(self, args: dict[str, Any]) -> CallSpec | BadDial:
+        """Another call: not here."""
+        return BadDial("this program carries one call; dial from a Patter that serves")
 
     def call_over(self, call_id: str, reason: EndReason) -> None:
         """The call is over."""

@@ -1,9 +1,9 @@
 """Options, validated and resolved once: what the application wrote becomes plain data the machines can hold.
 
-Two layers. *Options* (``Twilio``, ``Agent``, engines) are what people write; they may hold callables and keys, and
-keep ``None`` for what the environment is to supply. *Specs* are data only: callables became handler names, keys
-became names of secrets. ``resolve`` goes from one to the other, given the environment; what is missing raises one
-``ConfigError`` naming every variable at once.
+Two layers. *Options* (the carriers' ``options.py``, ``Agent``, engines) are what people write; they may hold callables
+and keys, and keep ``None`` for what the environment is to supply. *Specs* are data only: callables became handler
+names, keys became names of secrets. ``resolve`` goes from one to the other, given the environment; what is missing
+raises one ``ConfigError`` naming every variable at once.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .audio.formats import L16_16K, AudioFormat
+from .carriers.carrier import CarrierSpec
 from .contract import Lane
 from .errors import ConfigError
 from .settings import CallSettings, ServerSettings
+from .tunnel import TunnelSpec
 
 __all__ = [
     "AgentSpec",
@@ -29,45 +31,13 @@ __all__ = [
     "PipelineSpec",
     "PublicUrl",
     "ServerConfig",
-    "Twilio",
     "check_port",
     "fill",
 ]
 
 FALLBACK_TEXT = "Sorry, something went wrong on our side. Could you say that again, please?"
-
-
-# --- what people write -----------------------------------------------------------------------------------------------
-
-
-class Twilio(msgspec.Struct, frozen=True, kw_only=False):
-    """Twilio credentials: from the arguments, else TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN.
-
-    ``auth_token`` may be several, comma-separated, while one is being rotated: any verifies, the first signs.
-    """
-
-    account_sid: str | None = None
-    auth_token: str | None = None
-    base_url: str = "https://api.twilio.com"
-
-    def __repr__(self) -> str:
-        return f"Twilio(account_sid={self.account_sid!r})"
-
-    @property
-    def carrier(self) -> str:
-        """The carrier's name, as in its routes."""
-        return "twilio"
-
-    def resolve(self, environ: Mapping[str, str], missing: list[str], need_key: bool = True) -> CarrierSpec:
-        """Fill in from the environment; add what is missing to ``missing``. ``need_key``: signatures are checked."""
-        sid = self.account_sid or environ.get("TWILIO_ACCOUNT_SID", "")
-        token = self.auth_token or environ.get("TWILIO_AUTH_TOKEN", "")
-        if not sid:
-            missing.append("TWILIO_ACCOUNT_SID (or Twilio(account_sid=...))")
-        if not token and need_key:
-            missing.append("TWILIO_AUTH_TOKEN (or Twilio(auth_token=...))")
-        keys = tuple(part.strip() for part in token.split(",") if part.strip())
-        return CarrierSpec(name="twilio", account=sid, keys=keys, base_url=self.base_url.rstrip("/"))
+TRANSFER_REFUSED_TEXT = "I am sorry, I cannot transfer you there."
+TRANSFER_FAILED_TEXT = "I am sorry, nobody is answering there at the moment. How else can I help you?"
 
 
 # --- what the machines hold ------------------------------------------------------------------------------------------
@@ -108,19 +78,10 @@ class AgentSpec(msgspec.Struct, frozen=True):
     voice: str = ""
     variables: dict[str, str] = {}
     barge_in_threshold_ms: int = 300
+    transfer_allow: tuple[str, ...] | None = None  # prefixes; None: what the system prompt names
+    transfer_refused_message: str = TRANSFER_REFUSED_TEXT
+    transfer_failed_message: str = TRANSFER_FAILED_TEXT
     callbacks: dict[str, HandlerSpec] = {}  # on_call_start, on_call_end, on_transcript, on_metrics
-
-
-class CarrierSpec(msgspec.Struct, frozen=True):
-    """A carrier's account. ``keys`` verify webhooks and never leave this object: its repr hides them."""
-
-    name: str
-    account: str = ""
-    keys: tuple[str, ...] = ()
-    base_url: str = ""
-
-    def __repr__(self) -> str:
-        return f"CarrierSpec(name={self.name!r}, account={self.account!r}, keys=<{len(self.keys)} hidden>)"
 
 
 _HOST = re.compile(r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])$")
@@ -191,6 +152,14 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     trace_dir: str = ""
     on_draining: HandlerSpec | None = None  # told, when the way down begins, when calls will be hung up
     trusted_proxies: tuple[str, ...] = ()
+    recording: bool = False  # by the carrier, both sides
+    recording_announcement: str = ""  # said before anything else when a call is answered
+    local_recording: str = ""  # a directory for a stereo WAV of each call
+    voicemail_message: str = ""  # left on a machine, where the call brings no message of its own
+    on_recording: HandlerSpec | None = None  # told when a recording can be fetched, which is after its call
+    tunnel: TunnelSpec | None = None  # with our own, public_url is a placeholder until the tunnel has its name
+    manage_webhook: bool = False  # set the carriers' webhook URLs; with our own tunnel they are set in any case
+    numbers: tuple[str, ...] = ()  # whose webhook URLs, where a carrier keeps one for each number
 
     def __repr__(self) -> str:
         return f"ServerConfig(public_url={self.public_url.origin!r}, carriers={[c.name for c in self.carriers]})"

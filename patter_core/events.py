@@ -10,13 +10,16 @@ from typing import Any
 
 import msgspec
 
+from .carriers.carrier import CallStatus
 from .reasons import EndReason
 
 __all__ = [
     "BargedIn",
     "Bug",
     "CallEnded",
+    "CallNamed",
     "CallOffered",
+    "CallProgressed",
     "CallStarted",
     "CallbackDropped",
     "CallbackFailed",
@@ -25,8 +28,13 @@ __all__ = [
     "Event",
     "FramesDropped",
     "HangUpFailed",
+    "KeysSent",
+    "MachineAnswered",
     "MalformedMessage",
+    "OrderRefused",
     "OverrideIgnored",
+    "RecordingBroken",
+    "RecordingStepped",
     "Refused",
     "ServerReady",
     "ShutdownStep",
@@ -36,8 +44,16 @@ __all__ = [
     "StreamAttached",
     "StreamDetached",
     "TranscriptLine",
+    "TransferStepped",
+    "TunnelLost",
+    "TunnelOpened",
+    "TunnelUnproven",
     "TurnCompleted",
     "UpgradeUnsigned",
+    "WebhookChanged",
+    "WebhookFailed",
+    "WebhookKept",
+    "WebhookUntouched",
 ]
 
 
@@ -190,6 +206,67 @@ class HangUpFailed(Event, frozen=True, tag=True):
     detail: str
 
 
+class CallNamed(Event, frozen=True, tag=True):
+    """A call we dialled as ``ref`` has got its name from the carrier."""
+
+    call_id: str
+    ref: str
+
+
+class CallProgressed(Event, frozen=True, tag=True):
+    """The carrier reported how far a call has come; ``raw`` is its own word. Told once per status, in order."""
+
+    call_id: str
+    status: CallStatus
+    raw: str
+
+
+class MachineAnswered(Event, frozen=True, tag=True):
+    """Machine detection's verdict on a dialled call: human, machine, fax or unknown. Told once."""
+
+    call_id: str
+    classification: str
+    raw: str
+
+
+class TransferStepped(Event, frozen=True, tag=True):
+    """``step``: refused, sent, consulting, joined or failed; ``detail`` says why."""
+
+    call_id: str
+    step: str
+    to: str
+    detail: str = ""
+
+
+class KeysSent(Event, frozen=True, tag=True):
+    """Keys are being pressed for the application; which ones is nobody's business."""
+
+    call_id: str
+    count: int
+
+
+class RecordingStepped(Event, frozen=True, tag=True):
+    """The carrier started, paused, resumed or stopped recording."""
+
+    call_id: str
+    step: str
+
+
+class RecordingBroken(Event, frozen=True, tag=True):
+    """The call's own recording cannot be written (any further). The call goes on."""
+
+    call_id: str
+    detail: str
+
+
+class OrderRefused(Event, frozen=True, tag=True):
+    """The carrier did not carry out an order (``dial``, ``answer``, ``send``, ...); ``detail`` is its reason."""
+
+    call_id: str
+    order: str
+    detail: str
+
+
 class CarrierReported(Event, frozen=True, tag=True):
     """A callback of the carrier's arrived; ``report`` is its typed body (``patter_core.carriers.carrier``)."""
 
@@ -234,3 +311,56 @@ class Bug(Event, frozen=True, tag=True):
     where: str
     detail: str
     call_id: str = ""
+
+
+class TunnelOpened(Event, frozen=True, tag=True):
+    """The public name of this server answers; carriers reach it there."""
+
+    host: str
+
+
+class TunnelUnproven(Event, frozen=True, tag=True):
+    """The public name does not answer *from here*. Carriers may reach it all the same, so the server goes on."""
+
+    host: str
+    detail: str
+
+
+class TunnelLost(Event, frozen=True, tag=True):
+    """The tunnel is down (or did not come up); it is started again in ``again_s``. ``detail``: its own last words."""
+
+    detail: str
+    again_s: float
+
+
+class WebhookKept(Event, frozen=True, tag=True):
+    """The carrier's webhook URL was looked up, and it is ours already."""
+
+    carrier: str
+    number: str
+    url: str
+
+
+class WebhookChanged(Event, frozen=True, tag=True):
+    """The carrier's webhook URL was changed: it was ``was`` and is ``now``."""
+
+    carrier: str
+    number: str
+    was: str
+    now: str
+
+
+class WebhookUntouched(Event, frozen=True, tag=True):
+    """The carrier's webhook URL was left as it is; ``why`` says what to do about that."""
+
+    carrier: str
+    number: str
+    why: str
+
+
+class WebhookFailed(Event, frozen=True, tag=True):
+    """The carrier's webhook URL could not be looked up or changed. The server goes on: calls may come all the same."""
+
+    carrier: str
+    number: str
+    detail: str

@@ -6,28 +6,36 @@ Switchboard; ``CallBoard`` for one call in somebody else's server) passes texts 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from .call.call import Call, CallState
+from .call.payloads import recorded, recording_path
 from .call.spec import CallSpec
 from .call.words import (
+    Begun,
     CallFact,
     CallOrder,
     CarrierSaid,
     CloseStream,
+    Deny,
     Drop,
     EndWanted,
     Hurried,
     LegEnded,
+    MintStream,
     Over,
     Pressure,
+    Reply,
+    Reported,
     Rest,
     RestDone,
     Run,
-    SayWanted,
     StreamCame,
+    StreamMinted,
     StreamWent,
+    Tape,
     TaskAudio,
     TaskRaised,
     TaskReturned,
@@ -36,8 +44,10 @@ from .call.words import (
     Ticked,
     ToCarrier,
 )
-from .carriers.carrier import RestOutcome
+from .carriers.carrier import RecordingChanged, RecordingStatus, RestOutcome, RestRequest, WebhookEvent
 from .carriers.dialects import dialect_of
+from .commands import COMMANDS, BadCommand, read_command
+from .config import HandlerSpec
 from .contract import (
     Answer,
     Asked,
@@ -63,18 +73,22 @@ from .contract import (
     TaskId,
     Yielded,
 )
-from .events import Bug, CallEnded, CallOffered
+from .dialling import BadDial
+from .events import Bug, CallbackDropped, CallbackFailed, CallEnded, CallOffered, RecordingBroken
 from .plain import plain
 from .reasons import EndReason
 from .timers import Timers
 from .trace import Tracer
+from .writer import Writer
 
 __all__ = ["Host", "Names", "Sockets", "TimerKey"]
 
 TimerKey = tuple[str, int | str]
 
 _TRACE_PIECE = 32 * 1024
-_SAY_CHARS = 5_000  # one line of the application's: minutes of speech
+_ASIDES = 100  # on_recording callbacks at a time; more of them than that nobody is listening to
+_RECORDINGS = 10_000  # recordings whose report is remembered, so that its repetition is not told again
+_NOTHING_DONE = frozenset({Fault.REFUSED, Fault.UNREACHABLE, Fault.TLS})  # the request never got there
 
 
 class Names:
@@ -106,11 +120,19 @@ class Sockets(Protocol):
         """The call of this id is over."""
         ...
 
+    def mint(self, now: int, call_id: str) -> tuple[str, str]:
+        """A fresh address for the call's media stream, and its ticket; ('', '') where there can be none."""
+        ...
+
+    def dialled(self, args: dict[str, Any]) -> CallSpec | BadDial:
+        """The call that the application wants placed."""
+        ...
+
 
 class _Entry:
     """A call and its names outside."""
 
-    __slots__ = ("asks", "call", "conn", "dialect", "rests", "tasks", "tracer")
+    __slots__ = ("asks", "call", "conn", "dialect", "dialling", "ends", "rests", "tasks", "tracer", "waiting", "writer")
 
     def __init__(self, call: Call, tracer: Tracer | None) -> None:
         self.call = call
@@ -118,8 +140,12 @@ class _Entry:
         self.dialect = dialect_of(call.spec.carrier)
         self.tasks: dict[str, TaskId] = {}
         self.rests: dict[str, RequestId] = {}
-        self.asks: list[AskId] = []
+        self.ends: list[AskId] = []  # who wants to know when the leg is down
+        self.asks: dict[str, AskId] = {}  # whom the call itself answers, by the name it knows them by
+        self.dialling: AskId | None = None  # who wants to know what the call is called
+        self.waiting: AskId | None = None  # who wants to know what became of it
         self.tracer = tracer
+        self.writer: Writer | None = None
 
 
 class _Reply:
@@ -146,6 +172,7 @@ class Host:
         *,
         trace_dir: str = "",
         bulkhead: bool = True,
+        on_recording: HandlerSpec | None = None,
     ) -> None:
         self._sockets = sockets
         self._out = out
@@ -156,6 +183,11 @@ class Host:
         self._calls: dict[str, _Entry] = {}
         self._tasks: dict[TaskId, tuple[str, str]] = {}
         self._requests: dict[RequestId, _Reply] = {}
+        self._refs: dict[str, str] = {}  # what a dialled call was called before the carrier named it
+        self._on_recording = on_recording
+        self._asides: set[TaskId] = set()
+        self._tapes: dict[TaskId, tuple[Writer, str]] = {}
+        self._recordings: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._writes: dict[TaskId, Tracer] = {}  # trace pieces on their way to the disk
 
     # --- questions ---------------------------------------------------------------------------------------------------
@@ -192,20 +224,62 @@ class Host:
 
     @property
     def unwritten(self) -> bool:
-        """Trace pieces are on their way to the disk."""
-        return bool(self._writes)
+        """Pieces of traces or recordings are on their way to the disk."""
+        return bool(self._writes or self._tapes)
 
     # --- what the owner tells ----------------------------------------------------------------------------------------
 
-    def offer(self, now: int, spec: CallSpec) -> None:
-        """A call begins."""
+    def offer(self, now: int, spec: CallSpec, url: str = "", token: str = "") -> None:
+        """A call begins: one that was announced, whose stream is to come to ``url``; or one that we dial."""
         tracer = None
         if self._trace_dir:
             name = quote(spec.call_id, safe="")[:200]
             tracer = Tracer(f"{self._trace_dir}/{name}.jsonl", now, spec)
         entry = self._calls[spec.call_id] = _Entry(Call(now, spec), tracer)
         self._out.append(Notify(CallOffered(spec.call_id, spec.caller, spec.callee, spec.direction)))
-        self._rearm(spec.call_id, entry)
+        if url or spec.dial is not None:
+            self._step(now, spec.call_id, entry, Begun(url, token))
+        else:
+            self._rearm(spec.call_id, entry)
+
+    def find(self, call_id: str, ref: str = "") -> str:
+        """The id under which a call is known here, by the carrier's id or by a name of ours; '' when it is not."""
+        for name in (call_id, ref, ref.rpartition("/t")[0]):
+            name = self._refs.get(name, name)
+            if name in self._calls:
+                return name
+        return ""
+
+    def report(self, now: int, event: WebhookEvent, ref: str = "") -> bool:
+        """The carrier reported something of a call. False: it is none of ours (any more)."""
+        call_id = self.find(event.call_id, ref)
+        if call_id:
+            self._step(now, call_id, self._calls[call_id], Reported(event, ref))
+        return bool(call_id)
+
+    def recording(self, unix_us: int, event: RecordingChanged, carrier: str) -> None:
+        """A recording can be fetched. Its call may be over long since, so this is told by the server, once."""
+        key = (event.recording_id, event.status.value)
+        if event.status is not RecordingStatus.COMPLETED or key in self._recordings or self._on_recording is None:
+            return
+        self._recordings[key] = None
+        if len(self._recordings) > _RECORDINGS:
+            self._recordings.popitem(last=False)
+        if len(self._asides) >= _ASIDES:
+            self._out.append(Notify(CallbackDropped(event.call_id, "on_recording")))
+            return
+        task = TaskId(self._names.new())
+        self._asides.add(task)
+        handler = self._on_recording
+        self._out.append(Invoke(task, handler.lane, handler.name, (recorded(event, unix_us, carrier),)))
+
+    def aside(self, request: RestRequest | None) -> None:
+        """Order something of the carrier that belongs to no call; what becomes of it changes nothing."""
+        if request is not None:
+            name = RequestId(self._names.new())
+            self._out.append(
+                Request(name, request.method, request.url, request.headers, request.body, request.auth, max_body=4096)
+            )
 
     def attach(self, now: int, call_id: str, conn: ConnId) -> None:
         """A media socket was admitted for the call."""
@@ -215,12 +289,13 @@ class Host:
 
     def carrier_said(self, now: int, call_id: str, text: str) -> None:
         """A message on the call's media socket. The hot path."""
-        entry = self._calls.get(call_id)
+        entry = self._calls.get(call_id) or self._calls.get(self._refs.get(call_id, ""))
         if entry is not None:
             self._step(now, call_id, entry, CarrierSaid(text))
 
     def stream_went(self, now: int, call_id: str, conn: ConnId, code: int) -> None:
         """The call's media socket is gone."""
+        call_id = self._refs.get(call_id, call_id)
         entry = self._calls.get(call_id)
         if entry is not None and entry.conn == conn:
             entry.conn = None
@@ -228,6 +303,7 @@ class Host:
 
     def pressure(self, now: int, call_id: str, conn: ConnId, high: bool) -> None:
         """The call's media socket does not keep up, or does again."""
+        call_id = self._refs.get(call_id, call_id)
         entry = self._calls.get(call_id)
         if entry is not None and entry.conn == conn:
             self._step(now, call_id, entry, Pressure(high))
@@ -298,7 +374,11 @@ class Host:
             case Yielded(task, value):
                 self._task(now, task, value, False)
             case Returned(task, value):
-                if task in self._writes:
+                if task in self._asides:
+                    self._asides.discard(task)
+                elif self._taped(task):
+                    pass
+                elif task in self._writes:
                     self._written(now, task)
                 else:
                     self._task(now, task, value, True)
@@ -350,6 +430,12 @@ class Host:
             self._step(now, call_id, entry, TaskYielded(name, plain(value)))
 
     def _raised(self, now: int, task: TaskId, fault: Fault, detail: str) -> None:
+        if task in self._asides:
+            self._asides.discard(task)
+            self._out.append(Notify(CallbackFailed("", "on_recording", str(plain(detail)))))
+            return
+        if self._taped(task, str(plain(detail))):
+            return
         if task in self._writes:
             tracer = self._writes.pop(task)
             tracer.truncated = True
@@ -368,36 +454,64 @@ class Host:
             entry = self._calls[reply.call_id]
             entry.rests.pop(reply.name, None)
             outcome = entry.dialect.outcome(reply.status, reply.body)
-            self._step(now, reply.call_id, entry, RestDone(reply.name, outcome, f"HTTP {reply.status}"))
+            value, detail = "", f"HTTP {reply.status}"
+            if outcome is RestOutcome.DONE:
+                value = entry.dialect.made(reply.status, reply.body)
+            elif problem := entry.dialect.problem(reply.status, reply.body):
+                detail = f"{detail}: {problem}"
+            safe = reply.status == 429
+            self._step(now, reply.call_id, entry, RestDone(reply.name, outcome, detail, value, safe))
 
     def _unanswered(self, now: int, request: RequestId, fault: Fault) -> None:
         reply = self._requests.pop(request, None)
         if reply is not None:
             entry = self._calls[reply.call_id]
             entry.rests.pop(reply.name, None)
-            self._step(now, reply.call_id, entry, RestDone(reply.name, None, fault.value))
+            safe = fault in _NOTHING_DONE
+            self._step(now, reply.call_id, entry, RestDone(reply.name, None, fault.value, "", safe))
 
     def _asked(self, now: int, ask: AskId, verb: str, args: dict[str, Any]) -> bool:
-        if verb not in ("end_call", "say"):
+        if verb == "call":
+            self._dial(now, ask, args)
+            return True
+        if verb not in COMMANDS:
             return False
-        call_id = str(args.get("call_id", ""))
+        call_id = self.find(str(args.get("call_id", "")))
         entry = self._calls.get(call_id)
-        if verb == "end_call":
-            if entry is None:
+        if entry is None:
+            if verb == "end_call":
                 self._out.append(Answer(ask, False))  # over already (or never here): there is nothing to hang up
             else:
-                entry.asks.append(ask)
-                self._step(now, call_id, entry, EndWanted(EndReason.AGENT_HUNG_UP))
-        elif entry is None:
-            self._out.append(Refuse(ask, "unknown_call", f"no call {call_id!r} is active"))
-        else:
-            text = plain(args.get("text"))
-            if not isinstance(text, str) or not 0 < len(text) <= _SAY_CHARS:
-                self._out.append(Refuse(ask, "bad_arguments", f"text must be 1 to {_SAY_CHARS} characters"))
-            else:
-                self._step(now, call_id, entry, SayWanted(text))
-                self._out.append(Answer(ask, True))
+                self._out.append(Refuse(ask, "unknown_call", f"no call {args.get('call_id')!r} is active"))
+            return True
+        name = f"ask{ask}"
+        fact = read_command(verb, args, name)
+        if isinstance(fact, BadCommand):
+            self._out.append(Refuse(ask, "bad_arguments", fact.detail))
+            return True
+        if verb == "end_call":
+            entry.ends.append(ask)
+        elif COMMANDS[verb][1]:
+            entry.asks[name] = ask
+        self._step(now, call_id, entry, fact)
+        if not COMMANDS[verb][1]:
+            self._out.append(Answer(ask, True))
         return True
+
+    def _dial(self, now: int, ask: AskId, args: dict[str, Any]) -> None:
+        """Place a call for the application."""
+        spec = self._sockets.dialled(args)
+        if isinstance(spec, BadDial):
+            self._out.append(Refuse(ask, "cannot_dial", spec.detail))
+            return
+        self.offer(now, spec)
+        entry = self._calls.get(spec.call_id)
+        if entry is None:
+            self._out.append(Refuse(ask, "bug", "the call could not be placed"))
+        elif args.get("wait"):
+            entry.waiting = ask
+        else:
+            entry.dialling = ask
 
     def due(self, now: int, call_id: str) -> None:
         """The call's timer fired (the owner keeps the one heap)."""
@@ -421,30 +535,72 @@ class Host:
         if entry.tracer is not None:
             entry.tracer.step(now, fact, orders)
             self._write(entry.tracer, _TRACE_PIECE)
+        if entry.call.spec.call_id != call_id:
+            if entry.call.spec.call_id in self._calls:
+                # The carrier gave two calls one name. The one that had it first keeps it.
+                self._lost(call_id, entry, EndReason.FAILED)
+                return
+            call_id = self._renamed(call_id, entry)
+        minted = False
         for order in orders:
             kind = type(order)
             if kind is ToCarrier:
                 if entry.conn is not None:
                     self._sockets.say(entry.conn, order.text)  # type: ignore[union-attr]
             elif kind is Over:
+                if entry.waiting is not None:
+                    self._out.append(Answer(entry.waiting, order.result))  # type: ignore[union-attr]
+                    entry.waiting = None
                 self._over(call_id, entry, order.reason)  # type: ignore[union-attr, arg-type]
                 return
+            elif kind is MintStream:
+                minted = True
             else:
                 self._perform(call_id, entry, order)
-        if entry.asks and not entry.call.leg_up and not entry.call.attached:
+        if entry.ends and not entry.call.leg_up and not entry.call.attached:
             # The telephone call is over. Its callbacks may still run, and one of them may be who asked.
-            self._answer_asks(entry)
+            self._answer_ends(entry)
         self._rearm(call_id, entry)
+        if minted:
+            self._step(now, call_id, entry, StreamMinted(*self._sockets.mint(now, call_id)))
 
-    def _answer_asks(self, entry: _Entry) -> None:
-        for ask in entry.asks:
+    def _renamed(self, ref: str, entry: _Entry) -> str:
+        """The carrier has named a call that we dialled."""
+        call_id = entry.call.spec.call_id
+        self._calls[call_id] = self._calls.pop(ref)
+        self._refs[ref] = call_id
+        self._timers.clear(("call", ref))
+        for task in entry.tasks.values():
+            self._tasks[task] = (call_id, self._tasks[task][1])
+        for request in entry.rests.values():
+            self._requests[request].call_id = call_id
+        if entry.dialling is not None:
+            self._out.append(Answer(entry.dialling, call_id))
+            entry.dialling = None
+        return call_id
+
+    def _answer_ends(self, entry: _Entry) -> None:
+        for ask in entry.ends:
             self._out.append(Answer(ask, True))
+        entry.ends.clear()
+
+    def _release(self, entry: _Entry, reason: EndReason) -> None:
+        """Whoever still waits for an answer about this call gets one."""
+        self._answer_ends(entry)
+        for ask in entry.asks.values():
+            self._out.append(Refuse(ask, "call_ended", f"the call ended: {reason.value}"))
         entry.asks.clear()
+        for dialler in (entry.dialling, entry.waiting):
+            if dialler is not None:
+                self._out.append(Refuse(dialler, reason.value, f"the call was not placed: {reason.value}"))
+        entry.dialling = entry.waiting = None
 
     def _perform(self, call_id: str, entry: _Entry, order: CallOrder) -> None:
         match order:
             case Tell(event):
                 self._out.append(Notify(event))
+            case Tape(data, offset):
+                self._tape(call_id, entry, data, offset)
             case Run(name, lane, handler, args):
                 task = TaskId(self._names.new())
                 self._tasks[task] = (call_id, name)
@@ -469,6 +625,12 @@ class Host:
             case CloseStream(code, reason):
                 if entry.conn is not None:
                     self._sockets.close(entry.conn, code, reason)
+            case Reply(name, value):
+                if (ask := entry.asks.pop(name, None)) is not None:
+                    self._out.append(Answer(ask, value))
+            case Deny(name, refusal, detail):
+                if (ask := entry.asks.pop(name, None)) is not None:
+                    self._out.append(Refuse(ask, refusal, detail))
 
     def _rearm(self, call_id: str, entry: _Entry) -> None:
         """Let the call wake up in time. A deadline that moved later is left where it is: waking up early is harmless
@@ -483,6 +645,7 @@ class Host:
     def _over(self, call_id: str, entry: _Entry, reason: EndReason) -> None:
         self._out.extend(Cancel(task) for task in entry.tasks.values() if task in self._tasks)
         self._out.extend(CancelRequest(request) for request in entry.rests.values())
+        self._release(entry, reason)
         self._forget(call_id, entry)
         self._sockets.call_over(call_id, reason)
 
@@ -493,11 +656,12 @@ class Host:
             self._requests.pop(request, None)
         entry.tasks.clear()
         entry.rests.clear()
-        self._answer_asks(entry)
         if entry.conn is not None:
             self._sockets.close(entry.conn, 1000, "call ended")
         self._timers.clear(("call", call_id))
         del self._calls[call_id]
+        if entry.call.spec.dial is not None:
+            self._refs.pop(entry.call.spec.dial.ref, None)
         if entry.tracer is not None:
             self._write(entry.tracer, 1)
 
@@ -522,6 +686,38 @@ class Host:
                 self._lost(call_id, entry, EndReason.BUG)
         else:
             self._rearm(call_id, entry)
+
+    # --- recordings of our own ---------------------------------------------------------------------------------------
+
+    def _tape(self, call_id: str, entry: _Entry, data: bytes, offset: int) -> None:
+        writer = entry.writer
+        if writer is None:
+            writer = entry.writer = Writer(recording_path(entry.call.spec))
+        was_broken = writer.broken
+        if not writer.put(data, offset) and not was_broken:
+            detail = f"{writer.path}: the disk does not keep up; the rest of this call is not recorded"
+            self._out.append(Notify(RecordingBroken(call_id, detail)))
+        self._turn(writer, call_id)
+
+    def _turn(self, writer: Writer, call_id: str) -> None:
+        """Have the next piece written."""
+        step = writer.next()
+        if step is not None:
+            handler, args = step
+            task = TaskId(self._names.new())
+            self._tapes[task] = (writer, call_id)
+            self._out.append(Invoke(task, Lane.THREAD, handler, args))
+
+    def _taped(self, task: TaskId, failed: str = "") -> bool:
+        found = self._tapes.pop(task, None)
+        if found is None:
+            return False
+        writer, call_id = found
+        if failed and not writer.broken:
+            self._out.append(Notify(RecordingBroken(call_id, f"cannot write {writer.path}: {failed}")))
+        writer.written(not failed)
+        self._turn(writer, call_id)
+        return True
 
     # --- traces ------------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,12 @@ _LEVELS: dict[type, int] = {
     ev.UpgradeUnsigned: WARNING,
     ev.StartupRefused: ERROR,
     ev.Bug: ERROR,
+    ev.OrderRefused: WARNING,
+    ev.RecordingBroken: ERROR,
+    ev.TunnelLost: WARNING,
+    ev.TunnelUnproven: WARNING,
+    ev.WebhookUntouched: WARNING,
+    ev.WebhookFailed: ERROR,
 }
 # Seven digits or more, with what people write between them; not part of a word (a call's id) or of an address.
 _NUMBER = re.compile(r"(?<![\w.:])\+?\(?\d(?:[ ()/-]{0,3}\d){6,}(?![\w.])")
@@ -91,6 +97,9 @@ def _describe(event: Any) -> tuple[int, str, str]:
         return level, f"{title}: {type(event.report).__name__}", call_id
     if isinstance(event, ev.TurnCompleted):
         return level, f"turn {event.turn.turn_index}: answered in {event.turn.latency.agent_response_ms:g} ms", call_id
+    if isinstance(event, ev.WebhookChanged):
+        whose = f"{event.carrier} {mask(event.number)}".strip()
+        return level, f"{title} ({whose}): it was {event.was or 'empty'} and is {event.now or 'empty'}", call_id
     fields = []
     if isinstance(event, msgspec.Struct):
         for field in event.__struct_fields__:

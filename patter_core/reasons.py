@@ -19,6 +19,16 @@ class EndReason(enum.Enum):
     ENGINE_FAILED = "engine_failed"  #: nothing left that could talk; an apology was spoken where possible
     MAX_DURATION = "max_duration"  #: the call reached its length limit
     NEVER_STARTED = "never_started"  #: answered, but no media stream came; no callback fires
+    TRANSFERRED = "transferred"  #: the caller was sent elsewhere, and talked there
+    VOICEMAIL_LEFT = "voicemail_left"  #: a machine answered; our message was played to it
+    MACHINE_ANSWERED = "machine_answered"  #: a machine answered, and there was no message to leave
+    FAX_ANSWERED = "fax_answered"  #: a fax answered
+    NO_ANSWER = "no_answer"  #: dialled; nobody answered in time
+    BUSY = "busy"  #: dialled; busy, or declined
+    FAILED = "failed"  #: dialled; the carrier could not connect it
+    CANCELED = "canceled"  #: dialled; called off before it was answered
+    CARRIER_REFUSED = "carrier_refused"  #: the carrier refused an order without which there is no call
+    NOT_REPORTED = "not_reported"  #: dialled; the carrier never said what became of it
     SHUTDOWN = "shutdown"  #: the server was stopped
     CANCELLED = "cancelled"  #: the program that embedded the call cancelled it
     BUG = "bug"  #: our own mistake, reported; the other calls went on

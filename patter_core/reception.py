@@ -10,17 +10,33 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from .admission import PeerCounter, Tickets, TicketVerdict, client_address
+from .admission import PeerCounter, Tickets, TicketVerdict, client_address, tunnel_visitor
+from .audio.formats import PCMU_8K
 from .call.call import CallState
 from .call.spec import CallSpec
-from .carriers.carrier import CallOffered, CallStatusChanged, Malformed, Verdict
+from .carriers.carrier import (
+    Acknowledged,
+    CallOffered,
+    CallStatus,
+    CallStatusChanged,
+    Direction,
+    Leg,
+    Malformed,
+    RecordingChanged,
+    StreamPlan,
+    TransferEnded,
+    Verdict,
+    WebhookAnswer,
+)
 from .carriers.dialects import dialect_of
-from .config import AgentSpec, CarrierSpec, ServerConfig
+from .config import AgentSpec, CarrierSpec, PublicUrl, ServerConfig
 from .contract import Notify, Order
+from .dialling import BadDial, dial_spec
 from .events import CarrierReported, Refused, UpgradeUnsigned
 from .host import Host
 from .routes import Target, find_route, split_stream_path
@@ -51,8 +67,13 @@ def _error(status: int, code: str, *headers: tuple[str, str]) -> HttpAnswer:
     return HttpAnswer(status, (("Content-Type", "application/json"), *headers), body)
 
 
-def _answer(status: int, content_type: str, body: bytes) -> HttpAnswer:
-    return HttpAnswer(status, (("Content-Type", content_type),), body)
+def _answer(answer: WebhookAnswer) -> HttpAnswer:
+    headers = (("Content-Type", answer.content_type),) if answer.body else ()
+    return HttpAnswer(answer.status, headers, answer.body)
+
+
+def _json(status: int, body: bytes) -> HttpAnswer:
+    return HttpAnswer(status, (("Content-Type", "application/json"),), body)
 
 
 class Reception:
@@ -69,12 +90,19 @@ class Reception:
         self.epoch = epoch
         secret = config.ticket_secret.encode() or hashlib.blake2b(b"tickets", key=seed[:64]).digest()
         self._tickets = Tickets(secret, self._settings.ticket_s)
-        self._answers: dict[str, tuple[int, str, bytes]] = {}  # voice answers of calls that have no stream yet
+        self._refs = hashlib.blake2b(b"refs", key=seed[:64]).digest()
+        self._dials = 0
+        self._events: OrderedDict[tuple[str, str], None] = OrderedDict()  # webhooks that carry an id, taken in
+        self._answers: dict[str, WebhookAnswer] = {}  # voice answers of calls that have no stream yet
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._refusals: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._unsigned_told = False
         self._carriers = {carrier.name: carrier for carrier in config.carriers}
         self._peers = PeerCounter()  # media sockets by client address
+
+    def moved(self, url: PublicUrl) -> None:
+        """Carriers reach us at another address from now on."""
+        self._config = msgspec.structs.replace(self._config, public_url=url)
 
     def left(self, peer: str) -> None:
         """An admitted socket of this client's is over: its place is free."""
@@ -109,11 +137,11 @@ class Reception:
         if request.method not in route.methods:
             return _error(405, "method_not_allowed", ("Allow", ", ".join(route.methods)))
         if route.target is Target.HEALTH:
-            return _answer(200, "application/json", b'{"status":"ok","mode":"local"}')
+            return _json(200, b'{"status":"ok","mode":"local"}')
         if route.target is Target.READY:
             serving = self._serving()
             body = b'{"status":"ready"}' if serving else b'{"status":"draining"}'
-            return _answer(200 if serving else 503, "application/json", body)
+            return _json(200 if serving else 503, body)
         if len(request.body) > self._settings.webhook_bytes:
             self.refused("webhook", 413, "webhook_too_large", peer)
             return _error(413, "webhook_too_large")
@@ -129,56 +157,112 @@ class Reception:
         if request.query:
             url += f"?{request.query}"
         if self._config.require_signature:
-            verdict = dialect.verify_webhook(carrier, url, headers, request.body)
+            verdict, why = dialect.verify_webhook(carrier, url, headers, request.body, self._unix(now))
             if verdict is Verdict.NO_KEY:
                 self.refused("webhook", 503, "no_key", peer, f"no key to check {carrier.name} signatures with")
                 return _error(503, "signature_required")
             if verdict is not Verdict.VALID:
-                detail = f"signature {verdict.value} for {url[:_SHOWN]}; is webhook_url the address the carrier calls?"
+                why = why or f"is webhook_url the address that {carrier.name} calls?"
+                detail = f"signature {verdict.value} for {url[:_SHOWN]}: {why}"
                 self.refused("webhook", 403, "bad_signature", peer, detail)
                 return _error(403, "invalid_signature")
-        report = dialect.read_webhook(kind, headers, request.body)
+        webhook = dialect.read_webhook(kind, request.query, headers, request.body)
+        report = webhook.event
         if isinstance(report, Malformed):
             self.refused("webhook", 400, report.code.value, peer, report.detail)
             return _error(400, report.code.value)
-        if isinstance(report, CallOffered):
-            return self._offered(now, peer, carrier, report)
-        self._out.append(Notify(CarrierReported(report.call_id, report)))
-        if isinstance(report, CallStatusChanged) and report.status.final:
-            self._host.leg_ended(now, report.call_id)
-        return HttpAnswer(204)
+        if webhook.event_id and self._seen(carrier.name, webhook.event_id):
+            return _answer(dialect.thanks())  # carriers repeat themselves, and so may whoever overheard them
+        match report:
+            case CallOffered():
+                return self._offered(now, peer, carrier, report, webhook.ref)
+            case TransferEnded():
+                return self._transferred(now, carrier, report, webhook.ref)
+            case Acknowledged(_, what, known):
+                if not known:
+                    self.refused("webhook", 200, "unknown_event", peer, f"{carrier.name} sent {what[:80]!r}; ignored")
+            case _:
+                self._out.append(Notify(CarrierReported(report.call_id, report)))
+                self._host.report(now, report, webhook.ref)
+                if isinstance(report, RecordingChanged):
+                    self._host.recording(self.unix_us(now), report, carrier.name)
+        return _answer(dialect.thanks())
 
-    def _offered(self, now: int, peer: str, carrier: CarrierSpec, offer: CallOffered) -> HttpAnswer:
+    def _seen(self, carrier: str, event_id: str) -> bool:
+        """Was this very event taken in before?"""
+        key = (carrier, event_id)
+        if key in self._events:
+            return True
+        self._events[key] = None
+        if len(self._events) > self._settings.remembered_events:
+            self._events.popitem(last=False)
+        return False
+
+    def _offered(self, now: int, peer: str, carrier: CarrierSpec, offer: CallOffered, ref: str) -> HttpAnswer:
         """A verified voice webhook. The same call may announce itself again: carriers retry."""
         dialect = dialect_of(carrier.name)
+        if offer.direction is Direction.OUTBOUND:
+            return self._picked_up(now, carrier, offer, ref)
         call_id = offer.call_id
         state = self._host.state(call_id)
         if state is CallState.OFFERED and call_id in self._answers:
-            return _answer(*self._answers[call_id])
+            return _answer(self._answers[call_id])
         busy = self._busy_because(offer, state)
         if busy:
             code, detail = busy
             if detail:
                 self.refused("call", 200, code, peer, detail)
-            return _answer(*dialect.busy())
+                self._host.aside(dialect.reject(Leg(carrier.account, carrier.base_url, call_id, f"{call_id}:busy")))
+            return _answer(dialect.busy())
+        url, token = self.mint(now, call_id)
+        plan = StreamPlan(url, {"caller": offer.caller, "callee": offer.callee}, PCMU_8K, token)
         if state is None:
             agent = self._config.agent_for(offer.callee)
             assert agent is not None  # or it would have been busy
-            self._host.offer(
-                now, self._spec(carrier, call_id, offer.caller, offer.callee, offer.direction.value, agent)
-            )
-        answer = dialect.answer(self._stream_url(now, call_id), {"caller": offer.caller, "callee": offer.callee})
-        self._answers[call_id] = answer
-        return _answer(*answer)
+            spec = self._spec(carrier, call_id, offer.caller, offer.callee, offer.direction.value, agent)
+            self._host.offer(now, spec, url, token)
+        answer = self._answers[call_id] = dialect.offered(plan)
+        return _answer(answer)
+
+    def _picked_up(self, now: int, carrier: CarrierSpec, offer: CallOffered, ref: str) -> HttpAnswer:
+        """A call of ours was answered, and its carrier asks what now."""
+        dialect = dialect_of(carrier.name)
+        answered = CallStatusChanged(offer.call_id, CallStatus.IN_PROGRESS, raw="answered")
+        known = self._host.report(now, answered, ref)
+        call_id = self._host.find(offer.call_id, ref)
+        if not known or self._host.state(call_id) is CallState.ENDING:
+            return _answer(dialect.transferred())  # nobody wants it any more: hang up
+        if call_id in self._answers:
+            return _answer(self._answers[call_id])
+        if self._host.attached(call_id):
+            return _answer(dialect.busy())
+        answer = self._answers[call_id] = dialect.offered(self._plan(now, call_id))
+        return _answer(answer)
+
+    def _transferred(self, now: int, carrier: CarrierSpec, report: TransferEnded, ref: str) -> HttpAnswer:
+        """A transfer is over, and the carrier asks what to do with the caller."""
+        dialect = dialect_of(carrier.name)
+        self._out.append(Notify(CarrierReported(report.call_id, report)))
+        self._host.report(now, report, ref)
+        call_id = self._host.find(report.call_id, ref)
+        if self._host.state(call_id) is not CallState.AWAY or not self._serving():
+            return _answer(dialect.transferred())
+        return _answer(dialect.offered(self._plan(now, call_id)))
+
+    def _plan(self, now: int, call_id: str) -> StreamPlan:
+        spec = self._host.spec(call_id)
+        assert spec is not None
+        url, token = self.mint(now, call_id)
+        return StreamPlan(url, {"caller": spec.caller, "callee": spec.callee}, PCMU_8K, token)
 
     def _busy_because(self, offer: CallOffered, state: CallState | None) -> tuple[str, str] | None:
         """Why this caller gets a busy tone, if they do, and what the log says of it."""
-        if not self._serving():
-            return "draining", "the server is shutting down"
         if offer.call_id in self._ended:
             return "ended", ""
         if state is CallState.ENDING or (state is not None and self._host.attached(offer.call_id)):
             return "live", ""
+        if not self._serving():
+            return "draining", "the server is shutting down"
         if state is None:
             limit = self._settings.max_calls
             if limit is not None and len(self._host) >= limit:
@@ -190,6 +274,7 @@ class Reception:
     def _spec(
         self, carrier: CarrierSpec, call_id: str, caller: str, callee: str, direction: str, agent: AgentSpec
     ) -> CallSpec:
+        config = self._config
         return CallSpec(
             call_id=call_id,
             carrier=carrier.name,
@@ -199,15 +284,34 @@ class Reception:
             direction=direction,
             account=carrier.account,
             base_url=carrier.base_url,
-            settings=self._config.call,
+            options=carrier.options,
+            webhooks=f"{config.public_url.origin}/webhooks/{carrier.name}",
+            recording=config.recording,
+            recording_announcement=config.recording_announcement,
+            local_recording=config.local_recording,
+            settings=config.call,
             epoch=self.epoch,
         )
 
-    def _stream_url(self, now: int, call_id: str) -> str:
+    def dialled(self, args: dict[str, Any]) -> CallSpec | BadDial:
+        """The call that the application wants placed, named until its carrier names it."""
+        if not self._serving():
+            return BadDial("the server is shutting down")
+        limit = self._settings.max_calls
+        if limit is not None and len(self._host) >= limit:
+            return BadDial(f"max_calls={limit} reached")
+        self._dials += 1
+        token = hashlib.blake2b(self._dials.to_bytes(8, "big"), key=self._refs, digest_size=12).hexdigest()
+        origin = self._config.public_url.origin
+        return dial_spec(self._config, args, ref=f"dial-{token}", origin=origin, epoch=self.epoch)
+
+    def mint(self, now: int, call_id: str) -> tuple[str, str]:
+        """A fresh address for a call's media stream, and the ticket in it ('' when streams are open to anyone)."""
         url = f"{self._config.public_url.stream_origin}/ws/stream/{quote(call_id, safe='')}"
-        if self._config.authenticate_streams:
-            url += f"/{self._tickets.mint(call_id, self._unix(now))}"
-        return url
+        if not self._config.authenticate_streams:
+            return url, ""
+        ticket = self._tickets.mint(call_id, self._unix(now))
+        return f"{url}/{ticket}", ticket
 
     def unix_us(self, now: int) -> int:
         """Wall time, in microseconds."""
@@ -231,6 +335,8 @@ class Reception:
         call_id, ticket = found
         forwarded = request.header("x-forwarded-for")
         peer = client_address(socket_peer, forwarded, self._config.trusted_proxies)
+        if self._config.tunnel is not None and self._config.tunnel.ours:
+            peer = tunnel_visitor(peer, request.header("cf-connecting-ip"))
         verdict = self._tickets.check(call_id, ticket, self._unix(now))
         good = verdict is TicketVerdict.VALID or not self._config.authenticate_streams
         if self._peers[peer] >= self._settings.max_streams_per_ip:
@@ -265,7 +371,7 @@ class Reception:
         dialect = dialect_of(carrier.name)
         url = f"{self._config.public_url.stream_origin}{request.path.removeprefix(self._config.public_url.prefix)}"
         headers = {name: request.header(name) or "" for name, _ in request.headers}
-        verdict = dialect.verify_upgrade(carrier, url, headers)
+        verdict = dialect.verify_upgrade(carrier, url, headers, ticket)
         if verdict is Verdict.VALID:
             return True
         if verdict in (Verdict.MISSING, Verdict.NO_KEY) and not self._config.require_upgrade_signature:

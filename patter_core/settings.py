@@ -61,10 +61,23 @@ class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     keys: int = 200  # keys within keys_window_s: a person presses five a second, a dialler twenty
     keys_window_s: float = 10.0
     max_duration_s: float = 14_400.0  # Twilio's own limit of a call
+    dial_s: float = 10.0  # to the carrier's answer to an order to dial; it answers in well under a second
+    dial_grace_s: float = 15.0  # after the ring timeout: how late the carrier may report (Twilio itself adds 5 s)
+    order_s: float = 5.0  # any other order to the carrier's REST API, repetitions included
+    screening_s: float = 4.0  # machine detection on: the first message waits for a verdict no longer than this
+    greeting_s: float = 30.0  # a machine's greeting that nobody reports as ended
+    voicemail_s: float = 60.0  # our message to a machine
+    goodbye_s: float = 10.0  # what is being said when the agent hangs up: longer than this it is cut
+    chance_s: float = 2.0  # the agent has spoken and hangs up: how long the caller may still begin to speak
+    ring_s: float = 25.0  # a transfer's target rings this long
+    brief_s: float = 60.0  # what a transfer's target is told before the caller is joined
+    keys_pause_s: float = 1.0  # a pause after a key that ends what was being keyed in
     linger_s: float = 1.0  # after hang-up: how long the carrier may take to close the stream before we do
 
     def __post_init__(self) -> None:
         _check(self)
+        if not 0 < self.keys_pause_s <= 60:
+            raise ConfigError(f"keys_pause_s must be above 0 and at most 60, got {self.keys_pause_s}")
         if self.message_s > self.window_s or self.message_s <= 0:
             raise ConfigError(f"message_s must be above 0 and at most window_s ({self.window_s}), got {self.message_s}")
 
@@ -83,10 +96,25 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 10.0  # step 4
     close_http_s: float = 2.0  # step 6
     ended_calls: int = 10_000  # ids of ended calls remembered, so that a late webhook is not a new call
+    remembered_events: int = 10_000  # webhook events whose repetition is recognised: minutes of a busy server
     remembered_refusals: int = 1_000  # peers whose refusal was already reported
     high_water: int = 64 * 1024  # unacknowledged bytes on a media socket before live audio is dropped (~3 s of it)
     kill_water: int = 1024 * 1024  # a media socket this far behind is dead
     ack_every: int = 8 * 1024  # bytes between acknowledgements asked of the adapter
+    tunnel_start_s: float = 120.0  # on start: the tunnel's failures and restarts, all together
+    tunnel_name_s: float = 30.0  # the tunnel program to its public name; its own request gives up after 15
+    tunnel_settle_s: float = 5.0  # from its name to the first probe, unless it is connected sooner
+    tunnel_probe_s: float = 60.0  # a new public name to its first answer
+    tunnel_try_s: float = 5.0  # one probe
+    tunnel_check_s: float = 30.0  # between looks at a tunnel that is open: its program may outlive its name
+    tunnel_misses: int = 3  # looks in a row at which the tunnel's far end knows nothing of us: a new one is opened
+    tunnel_backoff_s: float = 1.0  # before the first restart; doubled each time
+    tunnel_backoff_most_s: float = 30.0  # and at once when its service says we ask too often
+    close_tunnel_s: float = 3.0  # after step 6: the tunnel's own goodbye
+    hook_s: float = 15.0  # one webhook URL at a carrier: look up, compare, set, repetitions included
+    hook_try_s: float = 5.0  # one of these requests
+    hook_backoff_s: float = 0.5  # before the first repetition; doubled each time
+    hook_restore_s: float = 3.0  # on stop: the same, to put back what was there
 
     def __post_init__(self) -> None:
         _check(self)

@@ -1,8 +1,9 @@
 """The way down, as a machine: six steps in order, each visible, each bounded.
 
-    SERVING -> [WAITING] -> HANGING_UP -> DRAINING -> CLOSING_HTTP -> STOPPED
+    SERVING -> [WAITING] -> HANGING_UP -> DRAINING -> CLOSING_HTTP -> [CLOSING_TUNNEL] -> STOPPED
      step 1: stop accepting      step 2: hang up calls     step 3: 1001 to every WebSocket, then
-     step 4: drain               step 5: abort what is left step 6: close the HTTP server
+     step 4: drain               step 5: abort what is left step 6: close the HTTP server, then the tunnel that led
+                                                                    to it
 
 A second request (and every further one) hurries: it ends the phase it finds.
 """
@@ -24,6 +25,7 @@ class Phase(enum.Enum):
     HANGING_UP = "hanging_up"
     DRAINING = "draining"
     CLOSING_HTTP = "closing_http"
+    CLOSING_TUNNEL = "closing_tunnel"
     STOPPED = "stopped"
 
 
@@ -37,6 +39,7 @@ class Step(enum.Enum):
     DRAIN = (4, "drain")
     ABORT = (5, "abort what is left")
     CLOSE_HTTP = (6, "close the HTTP server")
+    CLOSE_TUNNEL = (6, "close the tunnel")
     EXIT = (7, "exit")
 
 
@@ -64,10 +67,10 @@ class WayDown:
             self.deadline = now  # `advance` finds the phase's time is up
         return []
 
-    def advance(self, now: int, calls: int, legs_up: bool, sockets: int, left: int) -> list[Step]:
-        """What follows from what is left: calls not over, a telephone leg still up (asked for while hanging up only),
-        media sockets, ``left``: connections of any kind and files still being written. Call it, with fresh counts,
-        until it has nothing more to say."""
+    def advance(self, now: int, calls: int, legs_up: bool, sockets: int, left: int, tunnel: bool = False) -> list[Step]:
+        """What follows from what is left: calls not over, a telephone leg still up (asked for while hanging up only; or
+        a carrier's configuration not put back yet), media sockets, ``left``: connections of any kind and files still
+        being written, ``tunnel``: a program of ours. Call it, with fresh counts, until it has nothing more to say."""
         up = self.deadline is not None and now >= self.deadline
         match self.phase:
             case Phase.WAITING if up or calls == 0:
@@ -78,10 +81,19 @@ class WayDown:
             case Phase.DRAINING if up or (sockets == 0 and calls == 0):
                 self._enter(Phase.CLOSING_HTTP, now + us(self._settings.close_http_s))
                 return [Step.ABORT, Step.CLOSE_HTTP]
+            case Phase.CLOSING_HTTP if (up or left == 0) and tunnel:
+                # A little longer than the tunnel's own bound, so that it is killed rather than left.
+                self._enter(Phase.CLOSING_TUNNEL, now + us(self._settings.close_tunnel_s + 1.0))
+                return [Step.CLOSE_TUNNEL]
             case Phase.CLOSING_HTTP if up or left == 0:
-                self._enter(Phase.STOPPED, None)
-                return [Step.EXIT]
+                return self._stop()
+            case Phase.CLOSING_TUNNEL if up or not tunnel:
+                return self._stop()
         return []
+
+    def _stop(self) -> list[Step]:
+        self._enter(Phase.STOPPED, None)
+        return [Step.EXIT]
 
     def _hang_up(self, now: int) -> list[Step]:
         self._enter(Phase.HANGING_UP, now + us(self._settings.hangup_all_s))

@@ -11,6 +11,7 @@ from typing import Any
 
 from .admission import PeerCounter, is_proxy
 from .call.call import CallState
+from .call.spec import CallSpec
 from .config import ServerConfig
 from .contract import (
     Abort,
@@ -18,9 +19,13 @@ from .contract import (
     Answer,
     Asked,
     AskId,
+    BodyEnded,
+    BodyReceived,
     ClockSet,
     Close,
     Closed,
+    Connected,
+    ConnectFailed,
     ConnId,
     Exit,
     Fact,
@@ -32,6 +37,8 @@ from .contract import (
     Raised,
     Received,
     Refuse,
+    RequestFailed,
+    ResponseStarted,
     Send,
     Sent,
     StopListening,
@@ -41,6 +48,7 @@ from .contract import (
 )
 from .contract import Pause as PauseReading
 from .contract import Resume as ResumeReading
+from .dialling import BadDial
 from .events import (
     Bug,
     CallbackFailed,
@@ -49,6 +57,7 @@ from .events import (
 from .host import Host, Names, TimerKey
 from .reasons import EndReason
 from .reception import HttpAnswer, Reception
+from .routes import Target, find_route
 from .shutdown import Phase, Step, WayDown
 from .startup import REFUSED_CODE, WayUp
 from .startup import Phase as Started
@@ -125,14 +134,22 @@ class Switchboard:
         self._out: list[Order] = []
         self._names = Names()
         self._timers: Timers[TimerKey] = Timers()
-        self._host = Host(self, self._out, self._names, self._timers, trace_dir=config.trace_dir, bulkhead=bulkhead)
+        self._host = Host(
+            self,
+            self._out,
+            self._names,
+            self._timers,
+            trace_dir=config.trace_dir,
+            bulkhead=bulkhead,
+            on_recording=config.on_recording,
+        )
         self._conns: dict[ConnId, _Conn] = {}
         self._media = 0  # how many of them are media sockets
         self._touched: dict[ConnId, None] = {}  # connections with something to flush, in order
         self._addresses = PeerCounter()  # sockets of any kind by peer address
-        self._way_up = WayUp(config)
         self._way_down = WayDown(self._settings)
         self._reception = Reception(config, self._host, self._out, self._serving, seed, epoch)
+        self._way_up = WayUp(config, self._out, self._names.new, self._reception.moved)
         self._stops: list[AskId] = []
         self._draining: TaskId | None = None
         self._exited = False
@@ -168,7 +185,8 @@ class Switchboard:
             return []
         now = self._now = max(now, self._now)
         if self._way_up.phase is Started.NEW:
-            self._begin()
+            self._way_up.begin(now)
+            self._look_up(now)
             if self._exited:
                 return self._taken(fact)
         deadline = self._timers.deadline
@@ -203,8 +221,12 @@ class Switchboard:
                 self._sent(now, conn, total)
             case InputEnded(conn):
                 self._wire_input(now, conn, b"")
-            case Closed(conn):
+            case Closed(conn) if conn in self._conns:
                 self._closed(now, conn)
+            case Closed() | Connected() | ConnectFailed():
+                self._went_up(now, fact)
+            case ResponseStarted() | BodyReceived() | BodyEnded() | RequestFailed() if self._went_up(now, fact):
+                pass
             case StopRequested():
                 self._steps(now, self._way_down.request(now))
             case ClockSet(epoch):
@@ -224,18 +246,36 @@ class Switchboard:
                 if not self._host.handle(now, fact) and isinstance(fact, Asked):
                     self._out.append(Refuse(fact.ask, "unknown_command", f"no command {fact.verb!r}"))
 
-    def _begin(self) -> None:
-        for event in self._way_up.begin():
-            self._out.append(Notify(event))
-        if self._way_up.phase is Started.REFUSED:
+    # --- the way up --------------------------------------------------------------------------------------------------
+
+    def _went_up(self, now: int, fact: Fact) -> bool:
+        """Is this fact about the tunnel or the carriers' webhooks?"""
+        if not self._way_up.handle(now, fact):
+            return False
+        self._look_up(now)
+        return True
+
+    def _look_up(self, now: int) -> None:
+        """See where the way up (and what it keeps up) has got to."""
+        if self._way_up.phase is Started.REFUSED and not self._exited:
             self._out.append(StopListening())
             self._exit(REFUSED_CODE)
+        deadline = None if self._exited else self._way_up.deadline
+        if deadline is None:
+            self._timers.clear(("up", 0))
+        else:
+            self._timers.set(("up", 0), max(deadline, now + 1))
 
     def _tick(self, now: int) -> None:
         while (key := self._timers.due(now)) is not None:
             kind, name = key
             if kind == "call":
                 self._host.due(now, str(name))
+            elif kind == "up":
+                self._way_up.tick(now)
+                self._look_up(now)
+                if self._exited:
+                    return
             elif kind == "conn":
                 conn = self._conns.get(ConnId(int(name)))
                 if conn is not None:
@@ -265,13 +305,16 @@ class Switchboard:
         self._addresses.add(peer)
         entry = self._conns[conn] = _Conn(ServerConnection(now, self._limits), peer)
         self._touched[conn] = None
-        if self._way_down.phase is Phase.CLOSING_HTTP:
+        if self._way_down.phase in (Phase.CLOSING_HTTP, Phase.CLOSING_TUNNEL):
             entry.transport = Transport.ABORT
             self._out.append(Abort(conn))
 
     def _received(self, now: int, fact: Received) -> None:
         conn = self._conns.get(fact.conn)
-        if conn is None or conn.transport in (Transport.CLOSE, Transport.ABORT):
+        if conn is None:
+            self._went_up(now, fact)
+            return
+        if conn.transport in (Transport.CLOSE, Transport.ABORT):
             return
         self._wire_step(now, fact.conn, conn, fact.data)  # type: ignore[arg-type]
 
@@ -306,7 +349,7 @@ class Switchboard:
                 if not conn.closing:
                     self._host.carrier_said(now, conn.call_id, event.data)
             elif kind is HttpRequest:
-                answer = self._reception.request(now, conn.peer, event)
+                answer = self._early(event) or self._reception.request(now, conn.peer, event)
                 queue += conn.wire.respond(now, answer.status, answer.headers, answer.body)
             elif kind is UpgradeRequest:
                 queue += self._upgrade(now, name, conn, event)
@@ -422,6 +465,14 @@ class Switchboard:
         self._host.attach(now, found.call_id, name)
         return events
 
+    def _early(self, request: HttpRequest) -> HttpAnswer | None:
+        """``/ready`` while calls cannot come, though this server would take them."""
+        if self._way_up.ready or not self._serving() or request.method not in ("GET", "HEAD"):
+            return None
+        if find_route(request.path, self._way_up.public_url.prefix).target is not Target.READY:
+            return None
+        return HttpAnswer(503, (("Content-Type", "application/json"),), b'{"status":"starting"}')
+
     def _serving(self) -> bool:
         return self._way_down.phase is Phase.SERVING
 
@@ -442,6 +493,14 @@ class Switchboard:
             entry.closing = True
             self._touched[conn] = None
 
+    def mint(self, now: int, call_id: str) -> tuple[str, str]:
+        """A fresh address for a call's media stream, and its ticket."""
+        return self._reception.mint(now, call_id)
+
+    def dialled(self, args: dict[str, Any]) -> CallSpec | BadDial:
+        """The call that the application wants placed."""
+        return self._reception.dialled(args)
+
     def call_over(self, call_id: str, reason: EndReason) -> None:
         """A call is over."""
         self._reception.call_over(call_id)
@@ -451,10 +510,10 @@ class Switchboard:
     def _advance(self, now: int) -> None:
         host, down = self._host, self._way_down
         while not self._exited:
-            legs = down.phase is Phase.HANGING_UP and host.any_leg_up
+            legs = down.phase is Phase.HANGING_UP and (host.any_leg_up or self._way_up.restoring)
             # Exit waits (within its bound) for the traces' last pieces too: nobody would write them afterwards.
             left = len(self._conns) + host.unwritten
-            steps = down.advance(now, len(host), legs, self._media, left)
+            steps = down.advance(now, len(host), legs, self._media, left, self._way_up.tunnel_up)
             if not steps:
                 break
             self._steps(now, steps)
@@ -471,6 +530,8 @@ class Switchboard:
             match step:
                 case Step.STOP_ACCEPTING:
                     self._out.append(StopListening())
+                    self._way_up.stop(now)
+                    self._look_up(now)
                     self._tell_draining(now)
                 case Step.WAIT:
                     # An announced call can no longer bring its stream in: its caller need not wait for the deadline.
@@ -495,6 +556,9 @@ class Switchboard:
                         if conn.role is Role.HTTP and conn.transport is Transport.OPEN:
                             conn.transport = Transport.CLOSE
                             self._out.append(Close(name))
+                case Step.CLOSE_TUNNEL:
+                    self._way_up.close_tunnel(now)
+                    self._look_up(now)
                 case Step.EXIT:
                     self._exit()
                     return
@@ -520,6 +584,7 @@ class Switchboard:
 
     def _exit(self, code: int = 0) -> None:
         self._exited = True
+        self._way_up.abandon()
         for ask in self._stops:
             self._out.append(Answer(ask, True))
         for name, conn in list(self._conns.items()):

@@ -136,7 +136,7 @@ class Drive:
         self._names = count(1)
         self._asks: dict[int, Reply] = {}
         self._lines: dict[ConnId, Line] = {}
-        self._jobs = Jobs(self, dict(handlers or {}), dict(secrets or {}), trust_env=trust_env)
+        self._jobs = Jobs(self, handlers if handlers is not None else {}, dict(secrets or {}), trust_env=trust_env)
         self._arms: dict[type, Callable[[Any], None]] = {
             Send: self._send,
             Connect: self._connect,

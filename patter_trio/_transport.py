@@ -206,8 +206,10 @@ class ProcessLine(_Piped):
     async def _spawn(self, argv: Sequence[str]) -> None:
         with self._scope:
             try:
+                pipe, merged = subprocess.PIPE, subprocess.STDOUT
+                # A session of its own: Ctrl-C at our terminal is for us, who end it when nothing needs it any more.
                 process = await trio.lowlevel.open_process(
-                    list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                    list(argv), stdin=pipe, stdout=pipe, stderr=merged, start_new_session=True
                 )
             except Exception as exc:
                 self.gone(fault_of(exc))

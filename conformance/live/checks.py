@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 
-from patter_core.carriers.twilio import webhook
+from patter_core.carriers.twilio import webhook_peer
 
 from .target import Failed, Media, Target
 
@@ -36,7 +36,7 @@ def unknown_path(target: Target) -> None:
 
 def forged_webhook(target: Target) -> None:
     """A webhook with a wrong or no signature is 403."""
-    fields = webhook.voice_params(target.new_call_id(), target.account, "+15550100001", "+15550001234")
+    fields = webhook_peer.voice_params(target.new_call_id(), target.account, "+15550100001", "+15550001234")
     _expect(target.webhook("voice", fields, sign=False).status == 403, "unsigned: expected 403")
     other = Target(target.host, target.port, token="another", public=target.public)
     _expect(other.webhook("voice", fields).status == 403, "wrong key: expected 403")

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from patter_core.carriers.form import encode_form
-from patter_core.carriers.twilio import signature, twiml, webhook
-from patter_core.carriers.twilio.stream import TwilioStreamPeer
+from patter_core.carriers.twilio import signature, twiml, webhook_peer
+from patter_core.carriers.twilio.stream_peer import TwilioStreamPeer
 from patter_core.wire import ClientConnection, Done, HttpClient, HttpResponse, Opened, Text
 
 __all__ = ["ACCOUNT", "PUBLIC_HOST", "TOKEN", "CarrierApi", "Failed", "Media", "Target"]
@@ -222,7 +222,7 @@ class Target:
 
     def offer(self, call_id: str) -> str:
         """Announce a call; the stream URL of the answer."""
-        fields = webhook.voice_params(call_id, self.account, "+15550100001", "+15550001234")
+        fields = webhook_peer.voice_params(call_id, self.account, "+15550100001", "+15550001234")
         answer = self.webhook("voice", fields)
         if answer.status != 200:
             raise Failed(f"voice webhook: expected 200, got {answer.status}")

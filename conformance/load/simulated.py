@@ -36,7 +36,9 @@ def run(calls: int, seconds: float, *, stagger_ms: int = 7, latency_ms: int = 20
     """Carry so many calls of that length, one starting every ``stagger_ms``; returns what there is to say of it."""
     config = ServerConfig(
         public_url=PublicUrl.parse(HOST),
-        carriers=(CarrierSpec(name="twilio", account=ACCOUNT, keys=("load",), base_url="http://twilio.test"),),
+        carriers=(
+            CarrierSpec(name="twilio", account=ACCOUNT, keys=("load",), api_key="load", base_url="http://twilio.test"),
+        ),
         agents={"": AgentSpec(engine=EchoSpec())},
         settings=ServerSettings(max_streams_per_ip=calls + 1, max_connections_per_ip=10 * calls + 10),
     )

@@ -15,15 +15,26 @@ from numpy.typing import NDArray
 
 from .g711 import alaw_decode, ulaw_decode
 
-__all__ = ["Wav", "interleave", "read_wav", "to_mono", "wav_header", "write_wav"]
+__all__ = [
+    "MAX_DATA_BYTES",
+    "Wav",
+    "interleave",
+    "read_wav",
+    "repaired_header",
+    "to_mono",
+    "wav_header",
+    "write_wav",
+]
 
 _PCM, _ALAW, _ULAW, _EXTENSIBLE = 1, 6, 7, 0xFFFE
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 """What follows the format's two bytes in an extensible header's sub-format."""
 _ENDLESS = 0x7FFFF000
 """Sizes from here on are what writers put who cannot know (0xFFFFFFFF, sox's 0x7FFFF000): read to the end."""
-_MAX_BYTES = 0xFFFFFFFF - 36
-"""A RIFF size is 32 bits."""
+_UNKNOWN = 0xFFFFFFFF
+"""What we put ourselves while a file grows."""
+MAX_DATA_BYTES = 0xFFFFFFFF - 36
+"""The most a WAV file can hold: a RIFF size is 32 bits."""
 
 
 class Wav(msgspec.Struct, frozen=True, gc=False):
@@ -104,19 +115,51 @@ def read_wav(data: bytes) -> Wav:
     raise ValueError("WAV: no data chunk" if fmt is not None else "WAV: no fmt chunk")
 
 
-def wav_header(rate: int, channels: int, data_bytes: int) -> bytes:
-    """The 44 bytes before ``data_bytes`` of PCM16. ValueError when that does not fit a WAV file."""
-    if not 0 <= data_bytes <= _MAX_BYTES:
+def wav_header(rate: int, channels: int, data_bytes: int | None) -> bytes:
+    """The 44 bytes before ``data_bytes`` of PCM16; None while nobody knows how many (readers take what is there).
+    ValueError when that does not fit a WAV file."""
+    if data_bytes is not None and not 0 <= data_bytes <= MAX_DATA_BYTES:
         raise ValueError(f"WAV: {data_bytes} bytes do not fit a WAV file")
     if not 0 < channels < 0x8000 or not 0 < rate < 1 << 32:
         raise ValueError(f"WAV: {channels} channels at {rate} Hz")
     align = 2 * channels
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
-        *(b"RIFF", 36 + data_bytes, b"WAVE"),
+        *(b"RIFF", _UNKNOWN if data_bytes is None else 36 + data_bytes, b"WAVE"),
         *(b"fmt ", 16, _PCM, channels, rate, min(rate * align, 0xFFFFFFFF), align, 16),
-        *(b"data", data_bytes),
+        *(b"data", _UNKNOWN if data_bytes is None else data_bytes),
     )
+
+
+def repaired_header(head: bytes, file_size: int) -> bytes | None:
+    """What to write over the beginning of a file whose writer never came back to say how long it is.
+
+    ``head`` is the file's beginning, up to its samples or further. Repaired is a size nobody filled in, and one that is
+    more than there is (its last samples never reached the disk). None when there is nothing to repair: it is not a WAV
+    file we read, all it says is true, or its samples begin beyond ``head``. Half a sample frame at the end does not
+    count.
+    """
+    if len(head) < 12 or head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return None
+    align = 0
+    for name, size, start in _chunks(head):
+        if name == b"fmt ":
+            try:
+                _, channels, _, bits = _format(head[start : start + size])
+            except ValueError:
+                return None
+            align = channels * bits // 8
+        elif name == b"data":
+            there = file_size - start
+            unsaid = size > there or size == _UNKNOWN
+            unsaid |= size == 0 and int.from_bytes(head[4:8], "little") != file_size - 8
+            if not align or not unsaid or there < 0:
+                return None
+            there = min(there, _UNKNOWN + 8 - start)
+            there -= there % align
+            riff, data = (each.to_bytes(4, "little") for each in (start - 8 + there, there))
+            return head[:4] + riff + head[8 : start - 4] + data
+    return None
 
 
 def write_wav(rate: int, channels: int, pcm: bytes) -> bytes:

@@ -26,7 +26,7 @@ class Callbacks:
         self._call_id = call_id
         self._specs = specs
         self._settings = settings
-        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
+        self._waiting: deque[tuple[str, Any]] = deque()
         self._running = ""
         self._callback = ""
         self._until = 0
@@ -56,7 +56,7 @@ class Callbacks:
             return self._settings.on_call_end_s
         return self._settings.callback_s
 
-    def call(self, now: int, callback: str, payload: dict[str, Any]) -> list[CallOrder]:
+    def call(self, now: int, callback: str, payload: Any) -> list[CallOrder]:
         """Have a callback run, if the user wrote it."""
         if callback not in self._specs:
             return []
@@ -73,7 +73,7 @@ class Callbacks:
     def _skip(self) -> CallOrder:
         return Tell(CallbackDropped(self._call_id, self._waiting.popleft()[0]))
 
-    def _start(self, now: int, callback: str, payload: dict[str, Any]) -> CallOrder:
+    def _start(self, now: int, callback: str, payload: Any) -> CallOrder:
         spec = self._specs[callback]
         self._count += 1
         self._running = f"cb:{self._count}:{callback}"

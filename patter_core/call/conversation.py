@@ -11,7 +11,8 @@ import enum
 from collections import deque
 from typing import Any
 
-from ..audio.formats import AudioFormat
+from ..audio.formats import AudioFormat, Encoding
+from ..audio.tones import dtmf
 from ..audio.transcode import Transcoder
 from ..carriers.carrier import MediaStream
 from ..config import AgentSpec, fill
@@ -28,6 +29,7 @@ from ..engines.engine import (
     EngineOrder,
     GaveUp,
     Interrupted,
+    Keyed,
     ReplyBegan,
     Said,
     Say,
@@ -45,15 +47,24 @@ from . import payloads
 from .callbacks import Callbacks
 from .metrics import TurnMetrics
 from .playback import Heard, Media, Playback, Played, SetMark
+from .recorder import Recorder
 from .spec import CallSpec
 from .transcript import Line, Transcript, Utterance
 from .turns import Turns
-from .words import CallOrder, Drop, Run, TaskAudio, TaskRaised, TaskYielded, Tell, ToCarrier
+from .words import CallOrder, Drop, Run, Tape, TaskAudio, TaskRaised, TaskYielded, Tell, ToCarrier
 
 __all__ = ["Conversation"]
 
 _EARLY_SAYS = 16
 """Lines the application wants spoken before there is a voice; more are the newest."""
+
+
+_LAST_PIECES = 64
+"""Of a recording, when its call ends: ten megabytes, or as many minutes of which nothing was written yet."""
+
+_PAUSES = {"w": 500, "W": 1000}  # milliseconds, as both carriers' REST APIs spell them
+_TONE_PAUSE_MS = 50
+"""The least silence between two tones (ITU-T Q.24 asks receivers to take 40 ms)."""
 
 
 class Phase(enum.Enum):
@@ -64,6 +75,14 @@ class Phase(enum.Enum):
     READY = "ready"  # it had its say, but the stream is gone
     TALKING = "talking"
     ENDED = "ended"
+
+
+class Manner(enum.Enum):
+    """How the agent takes part."""
+
+    OPEN = "open"
+    WAITING = "waiting"  # it listens, but its first message waits for a cue
+    HUSHED = "hushed"  # it neither listens nor answers; it says what it is told to
 
 
 class Voice(enum.Enum):
@@ -87,7 +106,8 @@ class Conversation:
         self._playback: Playback | None = None
         self._to_engine: Transcoder | None = None
         self._to_line: Transcoder | None = None
-        self._line: AudioFormat | None = None
+        self._line: AudioFormat | None = None  # what we hear
+        self._sends: AudioFormat | None = None  # what we send
         self.callbacks = Callbacks(spec.call_id, spec.agent.callbacks, spec.settings)
         self._early: deque[tuple[int, bytes]] = deque()  # when it came, and what the caller said, before the engine
         self._early_bytes = 0
@@ -97,7 +117,13 @@ class Conversation:
         self._turns = Turns(spec.settings.transcript)
         self._voice = Voice.QUIET
         self._enough = False  # the engine was told to produce no more speech for now
+        self._recorder: Recorder | None = None
         self._says = 0
+        self._manner = Manner.OPEN
+        self._first = ""  # the first message, while it waits for its cue
+        self._tones: set[str] = set()  # items of keys being pressed: nobody barges in on those
+        self.played: list[str] = []  # of those, the ones that were heard whole; whoever looks takes them
+        self.voices = 0  # times the caller has spoken or pressed a key
         self.gave_up: GaveUp | None = None
         self.frames_dropped = 0
 
@@ -107,20 +133,37 @@ class Conversation:
 
     # --- streams -----------------------------------------------------------------------------------------------------
 
-    def attach(self, now: int, stream: MediaStream, line: AudioFormat, parameters: dict[str, str]) -> list[CallOrder]:
-        """A stream started. The first one starts the conversation; a later one continues it."""
+    def attach(
+        self,
+        now: int,
+        stream: MediaStream,
+        line: AudioFormat,
+        parameters: dict[str, str],
+        sends: AudioFormat | None = None,
+    ) -> list[CallOrder]:
+        """A stream started: its audio is in ``line``, and ours must be in ``sends`` where that is another format. The
+        first one starts the conversation; a later one continues it."""
         out: list[CallOrder] = []
         self._stream = stream
+        sends = sends or line
         if line != self._line:
             self._line = line
             self._early.clear()
             self._early_bytes = 0
             if self._engine is not None:
                 self._to_engine = Transcoder(line, self._engine.hears)
-                self._to_line = Transcoder(self._engine.speaks, line)
+        if sends != self._sends:
+            self._sends = sends
+            if self._engine is not None:
+                self._to_line = Transcoder(self._engine.speaks, sends)
         if self._playback is None:
-            self._playback = Playback(line, self._settings)
-        self._playback.attach(now, line)
+            self._playback = Playback(sends, self._settings)
+        self._playback.attach(now, sends)
+        if self._spec.local_recording:
+            if self._recorder is None:
+                settle_s = max(3.0, self._settings.mark_patience_s + 1)
+                self._recorder = Recorder(line.rate, settle_s=settle_s)
+            self._recorder.attach(now, line, sends)
         if self._phase is Phase.WAITING and self.callbacks.wants("on_call_start"):
             self._phase = Phase.STARTING
             out += self.callbacks.call(now, "on_call_start", payloads.start(self._spec, parameters))
@@ -153,20 +196,26 @@ class Conversation:
     def _begin(self, now: int, out: list[CallOrder]) -> None:
         agent, spec, line = self._agent, self._spec, self._line
         assert line is not None
+        assert self._sends is not None
         self._phase = Phase.TALKING
+        first = fill(agent.first_message, agent.variables)
+        if spec.recording_announcement:
+            first = f"{spec.recording_announcement} {first}".rstrip()
+        if self._manner is not Manner.OPEN:
+            self._first, first = first, ""
         context = EngineContext(
             call_id=spec.call_id,
             caller=spec.caller,
             callee=spec.callee,
             line=line,
             system_prompt=fill(agent.system_prompt, agent.variables),
-            first_message=fill(agent.first_message, agent.variables),
+            first_message=first,
             language=agent.language,
             voice=agent.voice,
         )
         engine = self._engine = build_engine(agent.engine, context, self._settings)
         to_engine = self._to_engine = Transcoder(line, engine.hears)
-        self._to_line = Transcoder(engine.speaks, line)
+        self._to_line = Transcoder(engine.speaks, self._sends)
         self._obey(now, engine.begin(now), out)
         while self._early:  # at the times it came, or every latency of this turn would be wrong
             at, payload = self._early.popleft()
@@ -180,14 +229,19 @@ class Conversation:
 
     # --- the caller's line -------------------------------------------------------------------------------------------
 
-    def hear(self, now: int, payload: bytes) -> list[CallOrder]:
-        """One frame of the caller. The hot path."""
+    def hear(self, now: int, payload: bytes, timestamp_ms: int = 0, chunk: int = 0) -> list[CallOrder]:
+        """One frame of the caller, at this time of the carrier's media clock. The hot path."""
+        if self._recorder is not None:
+            self._recorder.caller(now, timestamp_ms, payload, chunk)
         engine, to_engine = self._engine, self._to_engine
         if engine is None or to_engine is None:
             if self._phase is Phase.STARTING and payload:
                 self._keep_early(now, payload)
             return []
         out: list[CallOrder] = []
+        if self._manner is Manner.HUSHED:
+            self._pump(now, out)
+            return out
         orders = engine.hear(now, payload if to_engine.passthrough else to_engine.process(payload))
         if orders:
             self._obey(now, orders, out)
@@ -209,16 +263,101 @@ class Conversation:
         """The carrier returned a mark."""
         out: list[CallOrder] = []
         if self._playback is not None:
+            before = self._playback.confirmed
             for played in self._playback.mark_returned(now, name):
                 self._played(now, played.item, out)
+            if self._recorder is not None and self._playback.confirmed != before:
+                self._recorder.agent_played(now, self._playback.confirmed)
             self._pump(now, out)
         return out
 
-    def pressed(self, now: int, digit: str) -> list[CallOrder]:
-        """The caller pressed a key."""
+    def pressed(self, now: int, keys: str) -> list[CallOrder]:
+        """The caller pressed keys. The engine hears of them in order with what is said."""
         out: list[CallOrder] = []
-        self._add_line(now, Line("user", f"[DTMF: {digit}]", self._wall(now), self._turns.count), out)
+        text = f"[DTMF: {keys}]"
+        if self._phase is Phase.TALKING and self._manner is not Manner.HUSHED:
+            self._tell_engine(now, Keyed(text), out)
+        else:
+            self._add_line(now, Line("user", text, self._wall(now), self._turns.count), out)
         return out
+
+    def press(self, now: int, item: str, digits: str, gap_ms: int, tone_ms: int) -> list[CallOrder]:
+        """Press keys in-band: their tones go between what is being said and what is said next. ``played`` tells when
+        they were heard."""
+        out: list[CallOrder] = []
+        playback, sends = self._playback, self._sends
+        if playback is None or sends is None or self._stream is None:
+            return out
+        to_line = Transcoder(AudioFormat(Encoding.L16, sends.rate), sends)
+        pause = max(_TONE_PAUSE_MS, gap_ms - tone_ms)
+        pcm = b"".join(
+            bytes(2 * sends.rate * _PAUSES[key] // 1000)
+            if key in _PAUSES
+            else dtmf(key, tone_ms, sends.rate) + bytes(2 * sends.rate * pause // 1000)
+            for key in digits
+        )
+        playback.queue(item, to_line.process(pcm) + to_line.flush())
+        playback.end(item)
+        self._tones.add(item)
+        self._pump(now, out)
+        return out
+
+    # --- the agent's manners -----------------------------------------------------------------------------------------
+
+    def wait_for_cue(self) -> None:
+        """The first message waits for ``speak_first``."""
+        if self._phase in (Phase.WAITING, Phase.STARTING, Phase.READY):
+            self._manner = Manner.WAITING
+
+    def speak_first(self, now: int) -> list[CallOrder]:
+        """The cue for the first message."""
+        out: list[CallOrder] = []
+        if self._manner is Manner.WAITING:
+            self._manner = Manner.OPEN
+            if self._phase is Phase.TALKING and self._first:
+                self._tell_engine(now, Say("first", self._first), out)
+            self._first = ""
+        return out
+
+    def hush(self, now: int) -> list[CallOrder]:
+        """Stop talking and listening, at once; lines that are asked for are still said."""
+        out: list[CallOrder] = []
+        if self._manner is not Manner.HUSHED:
+            self._manner = Manner.HUSHED
+            self._voice = Voice.QUIET
+            if self._playback is not None and self._stream is not None:
+                self._interrupt(now, out, tell=True, barged=False)
+            self._early_says.clear()
+        return out
+
+    def resume(self) -> None:
+        """Talk and listen again."""
+        if self._manner is Manner.HUSHED:
+            self._manner = Manner.OPEN
+
+    @property
+    def starting(self) -> bool:
+        """There will be a voice, but not yet."""
+        return self._phase in (Phase.WAITING, Phase.STARTING, Phase.READY)
+
+    @property
+    def says(self) -> bool:
+        """Can a line be said in the agent's own voice?"""
+        return self._phase is Phase.TALKING and self._engine is not None and self._engine.says
+
+    def speaking(self, now: int) -> bool:
+        """Something is being said, or about to be."""
+        if self.starting:
+            return True
+        if self._phase is not Phase.TALKING or self._stream is None:
+            return False
+        assert self._engine is not None
+        return self._engine.busy or (self._playback is not None and self._playback.audible(now))
+
+    @property
+    def caller_speaking(self) -> bool:
+        """The caller is in the middle of saying something."""
+        return self._voice is not Voice.QUIET
 
     def say(self, now: int, text: str) -> list[CallOrder]:
         """Speak a line of the application's, after what is being said."""
@@ -321,6 +460,7 @@ class Conversation:
                     self._turns.started(at)
                     self._voice = Voice.SPEAKING
                 case CallerStopped(at):
+                    self.voices += 1
                     self._turns.stopped(now, at)
                     self._voice = Voice.QUIET
                 case CallerSaid(text, final, stopped):
@@ -354,8 +494,8 @@ class Conversation:
         audio = order.audio if to_line.passthrough else to_line.process(order.audio)
         utterance = self._utterances.get(order.item)
         if utterance is not None:
-            assert self._line is not None
-            utterance.audio(self._line.duration_us(len(audio)))
+            assert self._sends is not None
+            utterance.audio(self._sends.duration_us(len(audio)))
             self._turns.audio(now, order.item)
         if playback.queue(order.item, audio, order.live):
             if not self.frames_dropped:
@@ -374,8 +514,8 @@ class Conversation:
         if tail := to_line.flush():  # the last milliseconds are still in the resampler
             playback.queue(item, tail)
             if item in self._utterances:
-                assert self._line is not None
-                self._utterances[item].audio(self._line.duration_us(len(tail)))
+                assert self._sends is not None
+                self._utterances[item].audio(self._sends.duration_us(len(tail)))
         playback.end(item)
 
     def _pump(self, now: int, out: list[CallOrder]) -> None:
@@ -387,6 +527,8 @@ class Conversation:
         for order in playback.pump(now):
             kind = type(order)
             if kind is Media:
+                if self._recorder is not None:
+                    self._recorder.agent_sent(now, order.payload)  # type: ignore[union-attr]
                 out.append(ToCarrier(stream.media(order.payload)))  # type: ignore[union-attr]
             elif kind is SetMark:
                 out.append(ToCarrier(stream.mark(order.name)))  # type: ignore[union-attr]
@@ -408,6 +550,10 @@ class Conversation:
 
     def _played(self, now: int, item: str, out: list[CallOrder]) -> None:
         """Whatever there is of this item was heard."""
+        if item in self._tones:
+            self._tones.discard(item)
+            self.played.append(item)
+            return
         utterance = self._utterances.pop(item, None)
         self._spoken(now, item, utterance, "" if utterance is None else utterance.text, False, out)
 
@@ -435,13 +581,18 @@ class Conversation:
             self._voice = Voice.INSISTING
 
     def _maybe_interrupt(self, now: int, out: list[CallOrder]) -> None:
-        if self._playback is not None and self._stream is not None and self._playback.audible(now):
+        if self._tones or self._playback is None or self._stream is None:
+            return
+        if self._playback.audible(now):
             self._interrupt(now, out, tell=True)
 
-    def _interrupt(self, now: int, out: list[CallOrder], tell: bool) -> None:
+    def _interrupt(self, now: int, out: list[CallOrder], tell: bool, barged: bool = True) -> None:
+        """Stop the agent. ``tell`` the carrier; it was the caller who ``barged`` in."""
         playback = self._playback
         assert playback is not None
         self._turns.sent(playback.sent_at)
+        if self._recorder is not None:
+            self._recorder.agent_cleared(now, playback.heard_position(now))
         heard, at_carrier = playback.clear(now)
         if at_carrier and tell and self._stream is not None:
             out.append(ToCarrier(self._stream.clear()))
@@ -449,13 +600,16 @@ class Conversation:
             self._to_line.reset()  # or the end of what was cut would begin what is said next
         self._enough = False
         for item in heard:
-            self._settle(now, item, tell, out)
+            self._settle(now, item, tell and barged, out)
         for name in dict.fromkeys([*self._utterances, *self._turns.open]):  # known, but no audio had come yet
             self._settle(now, Heard(name, 0, 0), False, out)
 
     def _settle(self, now: int, item: Heard, tell: bool, out: list[CallOrder]) -> None:
         if item.whole:
             self._played(now, item.item, out)
+            return
+        if item.item in self._tones:
+            self._tones.discard(item.item)
             return
         utterance = self._utterances.pop(item.item, None)
         text = "" if utterance is None else utterance.heard(item.heard_us)
@@ -492,9 +646,33 @@ class Conversation:
             return 0, 0, 0
         return playback.frames_out, playback.marks_played + playback.marks_assumed, playback.marks_discarded
 
+    def tape(self, now: int, out: list[CallOrder]) -> None:
+        """Hand out the next piece of the recording, if there is one worth writing."""
+        if self._recorder is not None and (data := self._recorder.take(now)):
+            out.append(Tape(data))
+
+    def _end_tape(self, now: int, out: list[CallOrder]) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            return
+        recorder.finish(now)
+        for _ in range(_LAST_PIECES):
+            if not (data := recorder.take(now)):
+                break
+            out.append(Tape(data))
+        if recorder.data_bytes:
+            offset, header = recorder.patch()
+            out.append(Tape(header, offset))
+
+    @property
+    def taped(self) -> bool:
+        """There is a recording of our own."""
+        return self._recorder is not None and self._recorder.data_bytes > 0
+
     def end(self, now: int) -> list[CallOrder]:
         """Stop talking and listening; settle what was heard. Callbacks still run."""
         out = self.detach(now)
+        self._end_tape(now, out)
         if self._engine is not None and self._phase is Phase.TALKING:
             self._obey(now, self._engine.handle(now, Ended()), out)
         self._closed(now, self._turns.end(self._wall(now)), out)

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
+from ..carriers.carrier import RecordingChanged
 from ..config import AgentSpec
 from .metrics import CallMetrics, CostBreakdown, TurnMetrics, summarise
 from .spec import CallSpec
 from .transcript import Line
 
-__all__ = ["apply_override", "call_metrics", "end", "message", "metrics", "start", "transcript"]
+__all__ = [
+    "apply_override",
+    "call_metrics",
+    "end",
+    "message",
+    "metrics",
+    "recorded",
+    "recording",
+    "recording_path",
+    "start",
+    "transcript",
+]
 
 _OVERRIDES = {"system_prompt": str, "first_message": str, "language": str, "voice": str, "variables": dict}
 
@@ -62,6 +75,7 @@ def message(spec: CallSpec, text: str, history: list[dict[str, Any]]) -> dict[st
         "call_id": spec.call_id,
         "caller": spec.caller,
         "callee": spec.callee,
+        "telephony_provider": spec.carrier,
         "history": history,
     }
 
@@ -125,4 +139,30 @@ def end(
         "transcript": pairs,
         "conversation_history": history,
         "metrics": figures,
+    }
+
+
+def recording(spec: CallSpec, report: RecordingChanged | None, now: int) -> dict[str, Any] | None:
+    """What is known of the call's recording, for ``on_call_end``; None when nothing is."""
+    return None if report is None else recorded(report, spec.epoch + now, spec.carrier)
+
+
+def recording_path(spec: CallSpec) -> str:
+    """Where the call's own recording is written. An id is no path: whatever is special in one is not in a file name."""
+    return f"{spec.local_recording}/{quote(spec.call_id, safe='')[:200]}.wav"
+
+
+def recorded(report: RecordingChanged, unix_us: int, carrier: str) -> dict[str, Any]:
+    """A recording as the application sees it. ``expires_at`` is unix time; None when the URL works until the recording
+    is deleted."""
+    expires = None if report.expires_s is None else unix_us / 1e6 + report.expires_s
+    return {
+        "call_id": report.call_id,
+        "recording_id": report.recording_id,
+        "status": report.status.value,
+        "url": report.url,
+        "duration": report.duration_s,
+        "channels": report.channels,
+        "expires_at": expires,
+        "telephony_provider": carrier,
     }

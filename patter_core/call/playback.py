@@ -342,6 +342,11 @@ class Playback:
         entry = self._items.get(item)
         return -1 if entry is None else entry.first_sent_us
 
+    @property
+    def confirmed(self) -> int:
+        """The position that is known to be played: a mark behind it came back."""
+        return self._confirmed
+
     def heard_position(self, now: int) -> int:
         """The position the caller's ear has reached: the last mark plus the time since, never beyond what was sent."""
         position, at = self._anchor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ..carriers.carrier import DialPlan
 from ..config import AgentSpec
 from ..settings import CallSettings
 
@@ -21,5 +22,12 @@ class CallSpec(msgspec.Struct, frozen=True, kw_only=True):
     direction: str = "inbound"
     account: str = ""
     base_url: str = ""
+    options: dict[str, str] = {}  # the carrier's own settings
+    webhooks: str = ""  # where the carrier reports: our origin with /webhooks/<carrier>
+    dial: DialPlan | None = None  # a call of ours; ``call_id`` is then its ``ref`` until the carrier names it
+    recording: bool = False  # by the carrier
+    recording_announcement: str = ""
+    local_recording: str = ""  # a path without its .wav
+    voicemail_message: str = ""
     settings: CallSettings = CallSettings()
     epoch: int = 0

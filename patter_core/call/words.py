@@ -6,27 +6,38 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ..carriers.carrier import RestOutcome, RestRequest
+from ..carriers.carrier import RecordingStep, RestOutcome, RestRequest, WebhookEvent
 from ..contract import Fault, Lane
 from ..reasons import EndReason
+from .result import CallResult
 
 __all__ = [
+    "Begun",
     "CallFact",
     "CallOrder",
     "CarrierSaid",
     "CloseStream",
+    "CollectWanted",
+    "Deny",
     "Drop",
     "EndWanted",
     "Hurried",
+    "KeysWanted",
     "LegEnded",
+    "MintStream",
     "Over",
     "Pressure",
+    "RecordingWanted",
+    "Reply",
+    "Reported",
     "Rest",
     "RestDone",
     "Run",
     "SayWanted",
     "StreamCame",
+    "StreamMinted",
     "StreamWent",
+    "Tape",
     "TaskAudio",
     "TaskRaised",
     "TaskReturned",
@@ -34,6 +45,7 @@ __all__ = [
     "Tell",
     "Ticked",
     "ToCarrier",
+    "TransferWanted",
 ]
 
 
@@ -42,6 +54,28 @@ class CallWord(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
+
+
+class Begun(CallWord, frozen=True, gc=False, tag=True):
+    """The call begins. ``url`` is where its media stream is to come, with its ticket (and that again as ``token``);
+    '' where somebody else has seen to the stream."""
+
+    url: str = ""
+    token: str = ""
+
+
+class StreamMinted(CallWord, frozen=True, gc=False, tag=True):
+    """Answers ``MintStream``. ``url`` is '' where there can be none: the socket is somebody else's."""
+
+    url: str
+    token: str = ""
+
+
+class Reported(CallWord, frozen=True, tag=True):
+    """The carrier said something by webhook about this call or, where ``ref`` names it, about a leg of its making."""
+
+    event: WebhookEvent
+    ref: str = ""
 
 
 class StreamCame(CallWord, frozen=True, gc=False, tag=True):
@@ -96,18 +130,27 @@ class TaskRaised(CallWord, frozen=True, gc=False, tag=True):
 
 
 class RestDone(CallWord, frozen=True, gc=False, tag=True):
-    """What became of a REST request to the carrier; None when no answer came."""
+    """What became of a REST request to the carrier; ``outcome`` is None when no answer came.
+
+    ``value`` is the id of what it made. ``safe``: it certainly had no effect, so doing it again does nothing twice.
+    """
 
     name: str
     outcome: RestOutcome | None
     detail: str
+    value: str = ""
+    safe: bool = False
 
 
 class EndWanted(CallWord, frozen=True, gc=False, tag=True):
-    """Somebody outside the call wants it over. With ``keep_stream`` the Host closes the media socket itself."""
+    """Somebody outside the call wants it over. With ``keep_stream`` the Host closes the media socket itself.
+
+    ``gently``: once what is being said has been played and the caller has had a chance to speak.
+    """
 
     reason: EndReason
     keep_stream: bool = False
+    gently: bool = False
 
 
 class LegEnded(CallWord, frozen=True, gc=False, tag=True):
@@ -118,6 +161,43 @@ class SayWanted(CallWord, frozen=True, gc=False, tag=True):
     """The application wants this spoken."""
 
     text: str
+
+
+class TransferWanted(CallWord, frozen=True, gc=False, tag=True):
+    """Send the caller to ``to`` (E.164 or ``sip:``). With a ``summary`` whoever answers there hears it first.
+
+    ``by_model``: a model chose the number, so it must be one the operator wrote. ``ask`` names who waits for the
+    outcome.
+    """
+
+    to: str
+    summary: str = ""
+    by_model: bool = False
+    ask: str = ""
+
+
+class KeysWanted(CallWord, frozen=True, gc=False, tag=True):
+    """Press these keys (0-9, *, #, A-D; ``w`` waits half a second, ``W`` a whole one), ``gap_ms`` apart."""
+
+    digits: str
+    gap_ms: int = 300
+    ask: str = ""
+
+
+class CollectWanted(CallWord, frozen=True, gc=False, tag=True):
+    """Collect keys of the caller: up to ``most``, or until ``terminator``, or ``timeout_s`` after the last one."""
+
+    ask: str
+    most: int
+    terminator: str
+    timeout_s: float
+
+
+class RecordingWanted(CallWord, frozen=True, gc=False, tag=True):
+    """Start, pause, resume or stop the carrier's recording."""
+
+    step: RecordingStep
+    ask: str = ""
 
 
 class Hurried(CallWord, frozen=True, gc=False, tag=True):
@@ -160,10 +240,36 @@ class Run(CallWord, frozen=True, tag=True):
     args: tuple[Any, ...]
 
 
+class MintStream(CallWord, frozen=True, gc=False, tag=True):
+    """A fresh address for the media stream is needed. ``StreamMinted`` follows at once."""
+
+
+class Reply(CallWord, frozen=True, tag=True):
+    """Who asked as ``ask`` gets this answer."""
+
+    ask: str
+    value: Any
+
+
+class Deny(CallWord, frozen=True, gc=False, tag=True):
+    """Who asked as ``ask`` is refused."""
+
+    ask: str
+    code: str
+    detail: str
+
+
 class Drop(CallWord, frozen=True, gc=False, tag=True):
     """Give up a ``Run`` or a ``Rest``: no further fact about it."""
 
     name: str
+
+
+class Tape(CallWord, frozen=True, gc=False, tag=True):
+    """Append this to the call's own recording; at an ``offset``, write over what is there."""
+
+    data: bytes
+    offset: int = -1
 
 
 class Tell(CallWord, frozen=True, tag=True):
@@ -172,10 +278,11 @@ class Tell(CallWord, frozen=True, tag=True):
     event: Any
 
 
-class Over(CallWord, frozen=True, gc=False, tag=True):
-    """The call is over and everything it owed is done. Last order, exactly once."""
+class Over(CallWord, frozen=True, tag=True):
+    """The call is over and everything it owed is done. Last order, exactly once. ``result`` is a dialled call's."""
 
     reason: EndReason
+    result: CallResult | None = None
 
 
 CallFact: TypeAlias = (
@@ -191,8 +298,15 @@ CallFact: TypeAlias = (
     | EndWanted
     | LegEnded
     | SayWanted
+    | Begun
+    | StreamMinted
+    | Reported
+    | TransferWanted
+    | KeysWanted
+    | CollectWanted
+    | RecordingWanted
     | Hurried
     | Ticked
 )
 
-CallOrder: TypeAlias = ToCarrier | CloseStream | Rest | Run | Drop | Tell | Over
+CallOrder: TypeAlias = ToCarrier | CloseStream | Rest | Run | Drop | Tell | Tape | MintStream | Reply | Deny | Over

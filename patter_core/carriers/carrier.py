@@ -14,12 +14,19 @@ import msgspec
 from patter_core.audio.formats import AudioFormat
 
 __all__ = [
+    "Acknowledged",
     "Answerer",
     "CallOffered",
     "CallStatus",
     "CallStatusChanged",
     "CallerAudio",
+    "CarrierSpec",
+    "CarrierSpoke",
+    "DialPlan",
     "Direction",
+    "HookPlace",
+    "Leg",
+    "LegJoined",
     "MachineDetected",
     "Malformed",
     "MalformedCode",
@@ -29,16 +36,22 @@ __all__ = [
     "Pressed",
     "RecordingChanged",
     "RecordingStatus",
+    "RecordingStep",
     "RestOutcome",
     "RestRequest",
     "StreamChange",
     "StreamChanged",
     "StreamConnected",
     "StreamIgnored",
+    "StreamPlan",
     "StreamStarted",
     "StreamState",
     "StreamStopped",
+    "TransferEnded",
+    "TransferPlan",
     "Verdict",
+    "Webhook",
+    "WebhookAnswer",
     "WebhookEvent",
 ]
 
@@ -77,6 +90,7 @@ class StreamStarted(msgspec.Struct, frozen=True, tag=True):
     format: AudioFormat
     parameters: dict[str, str]
     tracks: tuple[str, ...]
+    sends: AudioFormat | None = None  #: what we must send, where that is another format than what we hear
 
 
 class CallerAudio(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -274,6 +288,7 @@ class RecordingChanged(msgspec.Struct, frozen=True, gc=False, tag=True):
     channels: int | None = None
     started_at: str = ""
     error_code: int | None = None
+    expires_s: int | None = None  #: how long ``url`` works; None: until the recording is deleted
 
 
 class StreamChanged(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -287,7 +302,89 @@ class StreamChanged(msgspec.Struct, frozen=True, gc=False, tag=True):
     timestamp: str = ""
 
 
-WebhookEvent: TypeAlias = CallOffered | CallStatusChanged | MachineDetected | RecordingChanged | StreamChanged
+class TransferEnded(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The carrier is done with a transfer that it made of the call itself, and asks what to do with the caller now.
+
+    ``status`` is the other leg's: COMPLETED when they talked; anything else never connected.
+    """
+
+    call_id: str
+    status: CallStatus
+    raw: str
+    duration_s: int | None = None
+
+
+class LegJoined(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The leg ``call_id`` is now connected to another leg (a bridge, or a room both are in)."""
+
+    call_id: str
+
+
+class CarrierSpoke(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The carrier's own voice is done on this leg; ``completed`` when every word was played."""
+
+    call_id: str
+    completed: bool
+
+
+class Acknowledged(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A report that needs nothing done. ``known``: the carrier documents it; else somebody should look."""
+
+    call_id: str
+    what: str
+    known: bool = True
+
+
+WebhookEvent: TypeAlias = (
+    CallOffered
+    | CallStatusChanged
+    | MachineDetected
+    | RecordingChanged
+    | StreamChanged
+    | TransferEnded
+    | LegJoined
+    | CarrierSpoke
+    | Acknowledged
+)
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    """One webhook, read.
+
+    ``event_id`` is the carrier's own id of this event, by which a repetition is recognised; '' when it has none.
+    ``ref`` is the name that *we* gave the leg when we had it dialled, as the carrier echoes it; '' for other legs.
+    """
+
+    event: WebhookEvent | Malformed
+    event_id: str = ""
+    ref: str = ""
+
+
+class WebhookAnswer(msgspec.Struct, frozen=True):
+    """What a webhook's sender is told."""
+
+    status: int = 200
+    content_type: str = "text/plain"
+    body: bytes = b""
+
+
+# --- accounts --------------------------------------------------------------------------------------------------------
+
+
+class CarrierSpec(msgspec.Struct, frozen=True):
+    """A carrier's account. ``keys`` verify webhooks, ``api_key`` authorizes REST requests; neither ever leaves this
+    object: its repr hides them. ``account`` names the account (or connection) in REST requests; ``options`` are the
+    dialect's own settings."""
+
+    name: str
+    account: str = ""
+    keys: tuple[str, ...] = ()
+    base_url: str = ""
+    api_key: str = ""
+    options: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"CarrierSpec(name={self.name!r}, account={self.account!r}, keys=<{len(self.keys)} hidden>)"
 
 
 # --- proofs and requests ---------------------------------------------------------------------------------------------
@@ -317,6 +414,81 @@ class RestRequest(msgspec.Struct, frozen=True, gc=False, tag=True):
     auth: str
 
 
+class Leg(msgspec.Struct, frozen=True, gc=False):
+    """A telephone leg, as orders to a REST API name it.
+
+    ``command`` is unique to one order and the same when the order is repeated: carriers that can then do it once only.
+    """
+
+    account: str
+    base_url: str
+    call_id: str
+    command: str = ""
+
+
+class StreamPlan(msgspec.Struct, frozen=True):
+    """The media stream a leg is to be given. ``line`` is the audio we would like; the carrier's ``start`` decides.
+
+    ``token`` is the ticket again, for carriers that can carry one in a header.
+    """
+
+    url: str
+    parameters: dict[str, str]
+    line: AudioFormat
+    token: str = ""
+
+
+class DialPlan(msgspec.Struct, frozen=True):
+    """A leg to be dialled. ``webhooks`` is our origin with ``/webhooks/<carrier>``; ``ref`` is echoed in its reports.
+
+    ``brief`` makes it a consultation: whoever answers first hears this text in the carrier's voice, then waits in
+    ``room`` to be joined. Else the leg gets a media stream once it is answered.
+    """
+
+    to: str
+    caller_id: str
+    webhooks: str
+    ref: str
+    ring_timeout_s: int = 25
+    machine_detection: bool = False
+    brief: str = ""
+    language: str = ""
+    room: str = ""
+
+
+class TransferPlan(msgspec.Struct, frozen=True):
+    """Where a caller is to be sent. ``to`` is E.164 or ``sip:``; ``ref`` is echoed in the new leg's reports."""
+
+    to: str
+    caller_id: str
+    webhooks: str
+    ref: str
+    ring_timeout_s: int = 25
+
+
+class RecordingStep(enum.Enum):
+    """What may be done to a leg's recording."""
+
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+
+
+class HookPlace(msgspec.Struct, frozen=True):
+    """Where a carrier's webhook URL is configured: a number's or an application's record.
+
+    ``name`` must be given back unchanged where the carrier wants it; ``ruled_by`` names what makes the carrier ignore
+    this URL ('' when nothing does).
+    """
+
+    id: str
+    url: str
+    name: str = ""
+    method: str = "POST"
+    ruled_by: str = ""
+
+
 class RestOutcome(enum.Enum):
     """What an answer of a carrier's REST API means for the order we gave."""
 
@@ -325,3 +497,4 @@ class RestOutcome(enum.Enum):
     RETRY = "retry"  #: not now: rate limit or their fault
     REFUSED = "refused"  #: not like this: repeating it will not help
     UNAUTHORIZED = "unauthorized"  #: our credentials are wrong
+    NOT_YET = "not_yet"  #: the leg is not answered (or not ready) yet: the same order may work later

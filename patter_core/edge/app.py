@@ -20,11 +20,15 @@ from patter_core.admission import check_networks
 from patter_core.agent import Agent, lane_of, resolve_agent
 from patter_core.call.spec import CallSpec
 from patter_core.carriers.dialects import DIALECTS, dialect_of
-from patter_core.config import CarrierSpec, HandlerSpec, PublicUrl, ServerConfig, Twilio, check_port
+from patter_core.carriers.telnyx.options import Telnyx
+from patter_core.carriers.twilio.options import Twilio
+from patter_core.config import CarrierSpec, HandlerSpec, PublicUrl, ServerConfig, check_port
+from patter_core.dialling import valid_number
 from patter_core.errors import ConfigError, PatterConnectionError
 from patter_core.logline import describe
 from patter_core.settings import CallSettings, ServerSettings
 from patter_core.switchboard import Switchboard
+from patter_core.tunnel import TunnelSpec, tunnel_spec
 
 from . import files
 from .control import Orders, with_control
@@ -33,6 +37,9 @@ from .sockets import descriptor_limit, listen
 __all__ = ["App", "PatterBase", "Plan", "log_event", "logged"]
 
 log = logging.getLogger("patter")
+
+Carrier = Twilio | Telnyx
+_CALLBACKS = ("on_call_start", "on_call_end", "on_transcript", "on_message", "on_metrics")
 
 _LATER = {
     "llm": "language models",
@@ -46,8 +53,18 @@ _LATER = {
 }
 
 
+_AGENT_MORE = {"fallback_message", "transfer_allow", "transfer_refused_message", "transfer_failed_message"}
+
+#: What stands for the public address while a tunnel has no name yet: nothing can be reached there.
+UNPLACED = PublicUrl("tunnel.invalid")
+
+
 #: What every board may name beside the application's own handlers.
-_BUILT_IN: dict[str, Callable[..., Any]] = {"file.create": files.create, "file.append": files.append}
+_BUILT_IN: dict[str, Callable[..., Any]] = {
+    "file.create": files.create,
+    "file.append": files.append,
+    "file.patch": files.patch,
+}
 
 
 def log_event(event: Any) -> None:
@@ -83,8 +100,10 @@ class App:
         on_event: Callable[[Any], object],
         server_tls: ssl.SSLContext | None,
         orders: Orders,
+        callbacks: Mapping[str, Any],
     ) -> None:
         self.orders = orders
+        self.callbacks = callbacks
         self.board = board
         self.handlers = handlers
         self.secrets = secrets
@@ -121,7 +140,7 @@ class PatterBase:
 
     def __init__(
         self,
-        carrier: Twilio | Sequence[Twilio] | None = None,
+        carrier: Carrier | Sequence[Carrier] | None = None,
         phone_number: str | Sequence[str] = "",
         webhook_url: str = "",
         tunnel: Any = None,
@@ -138,14 +157,12 @@ class PatterBase:
         call_settings: CallSettings | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        if tunnel:
-            raise ConfigError("tunnel= is not available in this version: run your tunnel and pass webhook_url=")
         if pricing is not None:
             raise ConfigError("pricing= is not available in this version")
         env = dict(os.environ if environ is None else environ)
-        carriers = [Twilio()] if carrier is None else [carrier] if isinstance(carrier, Twilio) else list(carrier)
+        carriers = [Twilio()] if carrier is None else [carrier] if isinstance(carrier, Carrier) else list(carrier)
         if not carriers or not all(hasattr(one, "resolve") for one in carriers):
-            raise ConfigError(f"carrier must be one of {sorted(DIALECTS)} (Twilio(), ...), or a list of them")
+            raise ConfigError(f"carrier must be one of {sorted(DIALECTS)} (Twilio(), Telnyx()), or a list of them")
         names = [one.carrier for one in carriers]
         if len(set(names)) < len(names):
             raise ConfigError(f"each carrier once, got {', '.join(names)}")
@@ -153,18 +170,24 @@ class PatterBase:
         specs = [one.resolve(env, missing, need_key=require_signature) for one in carriers]
         if missing:
             raise ConfigError(f"missing credentials: {', '.join(missing)}")
-        if not webhook_url:
-            raise ConfigError("webhook_url is missing: the public host the carrier reaches, such as 'abc.example.com'")
         self.carriers: tuple[CarrierSpec, ...] = tuple(specs)
-        self.public_url = PublicUrl.parse(webhook_url)
-        self.phone_numbers = [phone_number] if isinstance(phone_number, str) else list(phone_number)
+        self._webhook_url = webhook_url
+        self._tunnel = tunnel
+        if webhook_url or tunnel:
+            self._place(tunnel, 8000)  # what contradicts itself is refused before anything runs
+        numbers = [phone_number] if isinstance(phone_number, str) else list(phone_number)
+        self.phone_numbers = [number for number in numbers if number]
+        for number in self.phone_numbers:
+            if not valid_number(number):
+                raise ConfigError(f"phone_number must be in E.164 form, such as '+15550001234'; got {number!r}")
         given = {"max_calls": max_calls, "max_streams_per_ip": max_streams_per_ip}
         own = {name: value for name, value in given.items() if value is not None}
         self.settings = msgspec.structs.replace(settings or ServerSettings(), **own)
         self.call_settings = call_settings or CallSettings()
         check_networks(trusted_proxies)
         self._admission = ServerConfig(
-            public_url=self.public_url,
+            public_url=UNPLACED,
+            numbers=tuple(self.phone_numbers),
             carriers=self.carriers,
             agents={},
             call=self.call_settings,
@@ -214,7 +237,9 @@ class PatterBase:
                 raise ConfigError(f"{name}= is not available in this version ({_LATER[name]})")
         if model or aggressive_first_flush:
             raise ConfigError("model= and aggressive_first_flush= belong to engines this version does not have yet")
-        unknown = sorted(set(more) - {"fallback_message"})
+        if more.get("transfer_allow") is not None:
+            more["transfer_allow"] = tuple(more["transfer_allow"])
+        unknown = sorted(set(more) - _AGENT_MORE)
         if unknown:
             raise ConfigError(f"agent() has no option {', '.join(unknown)}")
         return Agent(
@@ -238,8 +263,22 @@ class PatterBase:
         if isinstance(handler, str):
             raise ConfigError("on_message as a URL is not available in this version: pass a function")
         if callable(handler) and _takes_two(handler):
-            callbacks["on_message"] = _like(handler, with_control(handler, self.carriers[0].name, orders.give))
+            callbacks["on_message"] = _like(handler, with_control(handler, orders))
         return callbacks
+
+    def _place(self, tunnel: Any, port: int) -> tuple[PublicUrl, TunnelSpec | None]:
+        """Where carriers reach this server, and by which tunnel; ConfigError when that is unknown or contradictory."""
+        spec = tunnel_spec(tunnel, port)
+        if spec is not None and self._webhook_url:
+            raise ConfigError("tunnel= and webhook_url= exclude each other: a tunnel brings its own public name")
+        if spec is None:
+            if not self._webhook_url:
+                raise ConfigError(
+                    "webhook_url is missing: the public host the carrier reaches, such as 'abc.example.com' "
+                    "(or tunnel=True for a temporary one)"
+                )
+            return PublicUrl.parse(self._webhook_url), None
+        return PublicUrl.parse(spec.hostname) if spec.hostname else UNPLACED, spec
 
     def _secrets(self) -> dict[str, str]:
         return {spec.name: dialect_of(spec.name).authorization(spec) for spec in self.carriers}
@@ -257,6 +296,12 @@ class PatterBase:
         ssl_certfile: str,
         ssl_keyfile: str,
         finish_calls_s: float,
+        tunnel: Any = None,
+        manage_webhook: bool = False,
+        recording: bool = False,
+        recording_announcement: str = "",
+        local_recording: str = "",
+        voicemail_message: str = "",
     ) -> App:
         """Everything ``serve`` needs, checked before a socket is opened."""
         check_port(port)
@@ -268,6 +313,7 @@ class PatterBase:
         handlers = dict(_BUILT_IN)
         orders = Orders()
         wired = self._callbacks(callbacks, orders)
+        place, passage = self._place(tunnel or self._tunnel, port)
         specs = {
             number: resolve_agent(one, wired, handlers, f"{number}:" if number else "")
             for number, one in agents.items()
@@ -284,20 +330,31 @@ class PatterBase:
             # One address must not be able to take them all.
             changed["max_connections_per_ip"] = min(self.settings.max_connections_per_ip, max(1, fits // 2))
         on_draining = wired.get("on_draining")
-        if on_draining is not None:
-            handlers["on_draining"] = on_draining
         config = msgspec.structs.replace(
             self._admission,
             agents=specs,
             settings=msgspec.structs.replace(self.settings, **changed),
             trace_dir=str(trace),
-            on_draining=HandlerSpec("on_draining", lane_of(on_draining)) if on_draining is not None else None,
+            on_draining=_named("on_draining", on_draining, handlers),
+            on_recording=_named("on_recording", wired.get("on_recording"), handlers),
+            public_url=place,
+            tunnel=passage,
+            manage_webhook=manage_webhook,
+            recording=recording,
+            recording_announcement=recording_announcement,
+            local_recording=str(local_recording),
+            voicemail_message=voicemail_message,
         )
         server_tls = None
         if ssl_certfile:
             server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             server_tls.load_cert_chain(ssl_certfile, ssl_keyfile)
+        if local_recording:
+            for path in files.repair_wavs(str(local_recording)):
+                log.warning("%s was not finished; its header is repaired", path)
         board = Switchboard(config, epoch=_epoch(), seed=os.urandom(32))
+        if passage is not None and passage.ours and host == "0.0.0.0":
+            host = "127.0.0.1"  # visitors come through the tunnel, and no other way
         if listener is None:
             try:
                 listeners = [listen(host, port)]
@@ -305,7 +362,13 @@ class PatterBase:
                 raise PatterConnectionError(f"cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
         else:
             listeners = [listener] if isinstance(listener, socket.socket) else list(listener)
-        return App(board, handlers, self._secrets(), listeners, logged(on_event), server_tls, orders)
+        return App(board, handlers, self._secrets(), listeners, logged(on_event), server_tls, orders, wired)
+
+    def _carrier_named(self, name: str) -> CarrierSpec:
+        for carrier in self.carriers:
+            if not name or carrier.name == name:
+                return carrier
+        raise ConfigError(f"carrier_name must be one of {', '.join(one.name for one in self.carriers)}, got {name!r}")
 
     def plan(
         self,
@@ -316,16 +379,19 @@ class PatterBase:
         callee: str = "",
         direction: str = "inbound",
         trace: str = "",
+        local_recording: str = "",
+        carrier_name: str = "",
         **callbacks: Any,
     ) -> Plan:
-        """One call for ``run_call``. You have checked its webhook and its socket; ``call_id`` is the carrier's."""
-        unknown = sorted(set(callbacks) - {"on_call_start", "on_call_end", "on_transcript", "on_message", "on_metrics"})
+        """One call for ``run_call``. You have checked its webhook and its socket; ``call_id`` is the carrier's, and
+        ``carrier_name`` its name where there is more than one."""
+        unknown = sorted(set(callbacks) - set(_CALLBACKS))
         if unknown:
             raise ConfigError(f"plan() has no option {', '.join(unknown)}")
         handlers = dict(_BUILT_IN)
         orders = Orders()
         spec = resolve_agent(agent, self._callbacks(callbacks, orders), handlers)
-        carrier = self.carriers[0]
+        carrier = self._carrier_named(carrier_name)
         call = CallSpec(
             call_id=call_id,
             carrier=carrier.name,
@@ -335,10 +401,24 @@ class PatterBase:
             direction=direction,
             account=carrier.account,
             base_url=carrier.base_url,
+            options=carrier.options,
+            local_recording=str(local_recording),
             settings=self.call_settings,
             epoch=_epoch(),
         )
         return Plan(call, handlers, self._secrets(), str(trace), orders)
+
+
+def _named(
+    name: str, handler: Callable[..., Any] | None, handlers: dict[str, Callable[..., Any]]
+) -> HandlerSpec | None:
+    """A server-wide callback as data, its function in the table."""
+    if handler is None:
+        return None
+    if not callable(handler):
+        raise ConfigError(f"{name} must be callable, got {type(handler).__name__}")
+    handlers[name] = handler
+    return HandlerSpec(name, lane_of(handler))
 
 
 def _takes_two(handler: Callable[..., Any]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from patter_core.audio.g711 import ulaw_decode, ulaw_encode
 from patter_core.audio.resample import resample
 from patter_core.audio.wav import interleave, write_wav
-from patter_core.config import Twilio
+from patter_core.carriers.twilio.options import Twilio
 from patter_core.simulator.carrier import CallPlan, SimulatedCarrier, SimulatorConfig
 from patter_core.simulator.events import SimCallDone
 from patter_core.simulator.script import Act, HangUp, ListenUntilQuiet, Speak, Wait, WaitForAgent

@@ -11,17 +11,23 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, Self
+from itertools import count
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-from patter_core.agent import Agent
+from patter_core.agent import Agent, lane_of, resolve_agent
+from patter_core.call.result import CallResult, MachineDetection
+from patter_core.config import AgentSpec, HandlerSpec, PublicUrl
 from patter_core.contract import Fact
 from patter_core.errors import ConfigError, LocalProtocolError, PatterConnectionError, RefusedError
+from patter_core.events import CallEnded, ServerReady, TunnelOpened, TunnelUnproven
 
-from .app import PatterBase
+from .app import App, PatterBase
 
 __all__ = ["AnyDrive", "AnyEvent", "LoopPatter", "Ready"]
 
 log = logging.getLogger("patter")
+
+T = TypeVar("T")
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -48,25 +54,26 @@ class AnyDrive(Protocol):
     def post(self, call: Callable[..., None], *args: Any) -> None: ...
 
 
-class Ready:
-    """Where the server listens. ``await`` it, as often as you like, before or after ``serve`` has begun."""
+class Ready(Generic[T]):
+    """Something the server will know. ``await`` it, as often as you like, before or after ``serve`` has begun."""
 
-    def __init__(self, new_event: Callable[[], AnyEvent]) -> None:
+    def __init__(self, new_event: Callable[[], AnyEvent], what: str = "the server was ready") -> None:
         self._event = new_event()
-        self._place: tuple[str, int] | None = None
+        self._what = what
+        self._value: T | None = None
 
-    def resolve(self, place: tuple[str, int] | None) -> None:
-        """The server listens at (host, port); None: it never will."""
-        self._place = place
+    def resolve(self, value: T | None) -> None:
+        """This is it; None: it never will be."""
+        self._value = value
         self._event.set()
 
-    async def _wait(self) -> tuple[str, int]:
+    async def _wait(self) -> T:
         await self._event.wait()
-        if self._place is None:
-            raise PatterConnectionError("serve() ended before the server was ready")
-        return self._place
+        if self._value is None:
+            raise PatterConnectionError(f"serve() ended before {self._what}")
+        return self._value
 
-    def __await__(self) -> Generator[Any, Any, tuple[str, int]]:
+    def __await__(self) -> Generator[Any, Any, T]:
         return self._wait().__await__()
 
 
@@ -76,8 +83,12 @@ class LoopPatter(PatterBase, abc.ABC):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._drive: AnyDrive | None = None
-        self._ready = Ready(self._new_event)
+        self._forget()
+        self._providers: dict[tuple[int, int, int], tuple[str, Agent]] = {}
+        self._own_handlers: dict[str, str] = {}  # by call: its own on_machine_detection
+        self._names = count(1)
         self._ended: AnyEvent | None = None
+        self._place_found = ("", 0)
         self._stop_wanted = False  # asked to stop before there was anything to stop
 
     @abc.abstractmethod
@@ -92,10 +103,20 @@ class LoopPatter(PatterBase, abc.ABC):
     def _new_drive(self, board: Any, **options: Any) -> AnyDrive:
         """What carries a board on this loop."""
 
+    def _forget(self) -> None:
+        self._app_running: App | None = None
+        self._ready: Ready[tuple[str, int]] = Ready(self._new_event)
+        self._tunnel_ready: Ready[str] = Ready(self._new_event, "the tunnel had a name")
+
     @property
-    def ready(self) -> Ready:
+    def ready(self) -> Ready[tuple[str, int]]:
         """Awaitable: (host, port) once the server takes calls."""
         return self._ready
+
+    @property
+    def tunnel_ready(self) -> Ready[str]:
+        """Awaitable: the public host name of ``tunnel=``, once carriers can reach the server there."""
+        return self._tunnel_ready
 
     async def serve(
         self,
@@ -118,6 +139,9 @@ class LoopPatter(PatterBase, abc.ABC):
         listener: socket.socket | Sequence[socket.socket] | None = None,
         trace: str = "",
         on_event: Callable[[Any], object] | None = None,
+        on_recording: Callable[[dict[str, Any]], Any] | None = None,
+        recording_announcement: str = "",
+        local_recording: str = "",
         on_draining: Callable[[float], Any] | None = None,
         on_stuck: Callable[[list[str]], object] | None = None,
         ssl_certfile: str = "",
@@ -129,17 +153,20 @@ class LoopPatter(PatterBase, abc.ABC):
     ) -> int:
         """Take calls until stopped (``disconnect``, or cancellation). Returns the exit code, 0 for a clean end.
 
-        ``dashboard`` and ``manage_webhook`` are accepted for programs written for the reference; this version has no
-        dashboard and changes nothing at the carrier. Other options it does not have yet are refused, not ignored.
+        ``manage_webhook``: on start the carriers are told to report calls here, if they do not yet (Twilio for
+        ``phone_number``, Telnyx for the connection). ``recording`` has the carrier record both sides; ``on_recording``
+        is told where, once a recording can be fetched; ``recording_announcement`` is said first. ``local_recording``
+        is a directory for a stereo WAV of each call. ``voicemail_message`` is left when a machine takes a call that
+        was dialled with machine detection.
+
+        ``dashboard`` is accepted for programs written for the reference; this version has none. Other options it does
+        not have yet are refused, not ignored.
         ``stop_on_signals`` lets SIGINT and SIGTERM mean ``disconnect`` while serving (main thread only). Cancelled from
         outside, the six steps have ``cancel_s`` before they are hurried. ``on_draining(deadline)`` is told, when the
         way down begins, at what unix time active calls will be hung up.
         """
         later = {
-            "recording": recording,
-            "voicemail_message": voicemail_message,
             "dashboard_token": dashboard_token,
-            "tunnel": tunnel,
             "pricing": pricing,
         }
         for name, value in later.items():
@@ -154,6 +181,7 @@ class LoopPatter(PatterBase, abc.ABC):
             "on_message": on_message,
             "on_metrics": on_metrics,
             "on_draining": on_draining,
+            "on_recording": on_recording,
         }
         self._ended = self._new_event()
         try:
@@ -164,7 +192,13 @@ class LoopPatter(PatterBase, abc.ABC):
                 listener=listener,
                 callbacks=callbacks,
                 trace=trace,
-                on_event=on_event,
+                on_event=self._hearing(on_event),
+                tunnel=tunnel,
+                manage_webhook=manage_webhook,
+                recording=recording,
+                recording_announcement=recording_announcement,
+                local_recording=local_recording,
+                voicemail_message=voicemail_message,
                 ssl_certfile=ssl_certfile,
                 ssl_keyfile=ssl_keyfile,
                 finish_calls_s=finish_calls_s,
@@ -179,25 +213,55 @@ class LoopPatter(PatterBase, abc.ABC):
                 leave_s=leave_s,
                 on_stuck=on_stuck,
             )
-            place = app.listeners[0].getsockname()[:2]
+            self._app_running = app
+            self._place_found = app.listeners[0].getsockname()[:2]
             if self._stop_wanted:
                 drive.stop_soon()
             with app.orders.given_to(drive), self._signals(stop_on_signals):
-                return await self._carried(drive, lambda _: self._listens(place), cancel_s)
+                return await self._carried(drive, lambda _: None, cancel_s)
         finally:
             self._ready.resolve(None)
+            self._tunnel_ready.resolve(None)
             self._drive = None
             self._stop_wanted = False
-            self._ready = Ready(self._new_event)
+            self._forget()
+            self._own_handlers.clear()
             self._ended.set()
+
+    def _hearing(self, on_event: Callable[[Any], object] | None) -> Callable[[Any], None]:
+        """What this object itself wants to know of what happens, then whoever else does."""
+
+        def hear(event: Any) -> None:
+            match event:
+                case ServerReady():
+                    self._listens(self._place_found)
+                case TunnelOpened(host=host) | TunnelUnproven(host=host):
+                    self._tunnel_ready.resolve(host)
+                case CallEnded(call_id=call_id):
+                    self._release(self._own_handlers.pop(call_id, ""))
+            if on_event is not None:
+                on_event(event)
+
+        return hear
+
+    def _release(self, handler: str) -> None:
+        if handler and self._app_running is not None:
+            self._app_running.handlers.pop(handler, None)
 
     def _listens(self, place: tuple[str, int]) -> None:
         host, port = place
-        voice = ", ".join(f"{self.public_url.origin}/webhooks/{carrier.name}/voice" for carrier in self.carriers)
-        log.info("listening on %s:%s; carriers call %s", host, port, voice)
-        if not self.public_url.secure:
-            log.warning("webhook_url is http: carriers open media streams over wss only, so only a simulator can call")
+        log.info("listening on %s:%s", host, port)
+        for voice in self._voice_urls():
+            log.info("carriers call %s", voice)
+            if not voice.startswith("https:"):
+                log.warning("webhook_url is http: carriers open media streams over wss only: only a simulator can call")
         self._ready.resolve((host, port))
+
+    def _voice_urls(self) -> list[str]:
+        if not self._webhook_url:
+            return []
+        origin = PublicUrl.parse(self._webhook_url).origin
+        return [f"{origin}/webhooks/{carrier.name}/voice" for carrier in self.carriers]
 
     @contextmanager
     def _signals(self, wanted: bool) -> Iterator[None]:
@@ -229,17 +293,114 @@ class LoopPatter(PatterBase, abc.ABC):
                 raise
         await ended.wait()
 
-    async def end_call(self, call_id: str) -> bool:
-        """Hang up one call; returns when it is over. False: it was over already."""
+    async def call(
+        self,
+        to: str,
+        agent: Agent | None = None,
+        first_message: str = "",
+        from_number: str = "",
+        machine_detection: bool = False,
+        on_machine_detection: Callable[[MachineDetection], Any] | None = None,
+        voicemail_message: str = "",
+        ring_timeout: float | None = 25,
+        wait: bool = False,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        carrier: str = "",
+    ) -> str | CallResult:
+        """Call somebody: ``agent`` (default: the one served for ``from_number``) talks to whoever answers.
+
+        Returns the call's id once the carrier has taken the order; with ``wait=True``, once the call is over, a
+        ``CallResult`` that says what became of it: answered, voicemail, no_answer, busy, failed or canceled.
+        ``from_number`` defaults to the first ``phone_number``, ``carrier`` to the first carrier. A message or an
+        ``on_machine_detection`` of this call's own turns machine detection on. RefusedError says why a call could not
+        be placed.
+        """
+        drive, app = self._drive, self._app_running
+        if drive is None or app is None:
+            raise PatterConnectionError("the server is not running: call() works while serve() does")
+        args: dict[str, Any] = {
+            "to": to,
+            "first_message": first_message,
+            "from_number": from_number,
+            "machine_detection": machine_detection or on_machine_detection is not None or bool(voicemail_message),
+            "voicemail_message": voicemail_message,
+            "ring_timeout": ring_timeout,
+            "variables": {str(key): str(value) for key, value in (variables or {}).items()},
+            "carrier": carrier,
+            "wait": wait,
+        }
+        if agent is not None:
+            args["agent"] = self._served(app, agent)
+        own = ""
+        if on_machine_detection is not None:
+            own = f"call{next(self._names)}:on_machine_detection"
+            app.handlers[own] = on_machine_detection
+            args["on_machine_detection"] = HandlerSpec(own, lane_of(on_machine_detection))
+        try:
+            answer = await drive.ask("call", **args)
+        except BaseException:
+            self._release(own)
+            raise
+        if isinstance(answer, CallResult):
+            self._release(own)
+            return answer
+        if own:
+            self._own_handlers[answer] = own
+        return str(answer)
+
+    def _served(self, app: App, agent: Agent) -> AgentSpec:
+        """The agent as data. Its functions stay in the table for as long as the server runs; agents that share their
+        providers share them there too, so that a campaign of a thousand calls does not fill it."""
+        if not isinstance(agent, Agent):
+            raise ConfigError("agent must be made by phone.agent(...)")
+        key = (id(agent.engine), id(agent.stt), id(agent.tts))
+        prefix, _ = self._providers.setdefault(key, (f"agent{next(self._names)}:", agent))
+        return resolve_agent(agent, app.callbacks, app.handlers, prefix)
+
+    async def _ask(self, what: str, verb: str, **args: Any) -> Any:
         if self._drive is None:
-            raise PatterConnectionError("the server is not running: end_call() works while serve() does")
-        return bool(await self._drive.ask("end_call", call_id=call_id))
+            raise PatterConnectionError(f"the server is not running: {what}() works while serve() does")
+        return await self._drive.ask(verb, **args)
+
+    async def end_call(self, call_id: str, force: bool = False) -> bool:
+        """Hang up one call, once what is being said was heard and the caller had a chance to speak (with ``force`` at
+        once); returns when it is over. False: it was over already."""
+        return bool(await self._ask("end_call", "end_call", call_id=call_id, force=force))
 
     async def say(self, call_id: str, text: str) -> None:
         """Have the agent of an active call speak a line, after what it is saying."""
-        if self._drive is None:
-            raise PatterConnectionError("the server is not running: say() works while serve() does")
-        await self._drive.ask("say", call_id=call_id, text=text)
+        await self._ask("say", "say", call_id=call_id, text=text)
+
+    async def transfer(self, call_id: str, number: str, summary: str = "", *, by_model: bool = False) -> dict[str, Any]:
+        """Send a caller to ``number`` (E.164 or ``sip:``). Returns, when it is settled, ``{"transferred", "reason"}``:
+        a caller whom nobody takes over is the agent's again. With a ``summary`` whoever answers hears it first."""
+        result: dict[str, Any] = await self._ask(
+            "transfer", "transfer", call_id=call_id, to=number, summary=summary, by_model=by_model
+        )
+        return result
+
+    async def send_dtmf(self, call_id: str, digits: str, delay_ms: int = 300) -> None:
+        """Press keys on an active call; returns when they have been sent (in-band: heard)."""
+        await self._ask("send_dtmf", "send_dtmf", call_id=call_id, digits=digits, delay_ms=delay_ms)
+
+    async def collect_digits(
+        self, call_id: str, most: int = 32, terminator: str = "#", timeout_s: float = 10.0
+    ) -> dict[str, str]:
+        """The caller's next keys, up to ``terminator``: ``{"digits", "ended_by"}``."""
+        found: dict[str, str] = await self._ask(
+            "collect_digits",
+            "collect_digits",
+            call_id=call_id,
+            most=most,
+            terminator=terminator,
+            timeout_s=timeout_s,
+        )
+        return found
+
+    async def record(self, call_id: str, step: str) -> None:
+        """``start``, ``pause``, ``resume`` or ``stop`` the carrier's recording of an active call."""
+        await self._ask("record", "record", call_id=call_id, step=step)
 
     async def active_calls(self) -> list[str]:
         """The ids of the calls that are not over."""

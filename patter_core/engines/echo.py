@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..audio.formats import AudioFormat
-from .engine import EngineContext, EngineFact, EngineOrder, Speak
+from .engine import CallerSaid, EngineContext, EngineFact, EngineOrder, Keyed, Speak
 
 __all__ = ["EchoEngine"]
 
@@ -29,6 +29,14 @@ class EchoEngine:
         return 0
 
     @property
+    def says(self) -> bool:
+        return False
+
+    @property
+    def busy(self) -> bool:
+        return False
+
+    @property
     def deadline(self) -> int | None:
         return None
 
@@ -39,7 +47,7 @@ class EchoEngine:
         return [Speak("echo", audio, True)] if audio else []
 
     def handle(self, now: int, fact: EngineFact) -> list[EngineOrder]:
-        return []
+        return [CallerSaid(fact.text)] if isinstance(fact, Keyed) else []
 
     def tick(self, now: int) -> list[EngineOrder]:
         return []

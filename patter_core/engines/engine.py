@@ -26,6 +26,7 @@ __all__ = [
     "EngineOrder",
     "GaveUp",
     "Interrupted",
+    "Keyed",
     "ReplyBegan",
     "Said",
     "Say",
@@ -77,12 +78,28 @@ class Say(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class Keyed(msgspec.Struct, frozen=True, gc=False):
+    """The caller pressed these keys, one after the other; ``text`` is how transcripts spell them. It comes in order
+    with what they said: an engine tells it as ``CallerSaid``, and answers it like words."""
+
+    text: str
+
+
 class Ended(msgspec.Struct, frozen=True, gc=False):
     """The conversation is over: give up every task. Nothing follows."""
 
 
 EngineFact: TypeAlias = (
-    Interrupted | SpeechEnough | SpeechWanted | Say | Ended | TaskYielded | TaskAudio | TaskReturned | TaskRaised
+    Interrupted
+    | SpeechEnough
+    | SpeechWanted
+    | Say
+    | Keyed
+    | Ended
+    | TaskYielded
+    | TaskAudio
+    | TaskReturned
+    | TaskRaised
 )
 
 
@@ -199,6 +216,16 @@ class Engine(Protocol):
         """From the last ``CallerStarted`` to the latest sound of that voice, as measured on the caller's line (not by
         when frames arrive, which jitters); 0 while the caller is quiet. The end of a turn is known late, so a cough
         looks like the start of one: this is what tells them apart."""
+        ...
+
+    @property
+    def says(self) -> bool:
+        """Does it speak a ``Say``?"""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Is it about to say something: thinking of it, or having it spoken?"""
         ...
 
     @property

@@ -36,6 +36,7 @@ from .engine import (
     EngineOrder,
     GaveUp,
     Interrupted,
+    Keyed,
     ReplyBegan,
     Said,
     Say,
@@ -83,7 +84,7 @@ class PipelineEngine:
         self._settings = settings
         self._timers: Timers[_Timer] = Timers()
         self._ears = Ears(context.line, settings)
-        self._spoken: deque[Spoken] = deque()  # utterances waiting for the recogniser
+        self._spoken: deque[Spoken | str] = deque()  # utterances waiting for the recogniser; keys pressed among them
         self._lines: deque[_Line] = deque()  # what is being said, then what is to be said
         self._count = 0
         self._stt = ""  # the running recogniser task
@@ -112,6 +113,14 @@ class PipelineEngine:
     @property
     def voiced_us(self) -> int:
         return self._ears.voiced_us
+
+    @property
+    def says(self) -> bool:
+        return not self._done
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._lines or self._reply or self._stt or self._spoken) and not self._done
 
     @property
     def deadline(self) -> int | None:
@@ -152,6 +161,9 @@ class PipelineEngine:
                     out.append(StageFailed("tts", f"{item}: more than reply_chars waits to be said; left out"))
                 else:
                     self._say(now, item, text, out)
+            case Keyed(text):
+                self._spoken.append(text)
+                self._recognise_next(now, out)
             case Ended():
                 self._stop(out)
             case TaskAudio(name, data):
@@ -227,16 +239,22 @@ class PipelineEngine:
         if self._spec.stt is None or self._done:
             return
         self._spoken.append(spoken)
-        while len(self._spoken) > 1 and sum(len(one.audio) for one in self._spoken) > self._ears.limit:
-            self._spoken.popleft()
+        while len(self._spoken) > 1 and sum(map(_audio_bytes, self._spoken)) > self._ears.limit:
+            oldest = next(one for one in self._spoken if isinstance(one, Spoken))
+            self._spoken.remove(oldest)
             out.append(StageFailed("stt", "too slow: more than utterance_s waits; the oldest was not recognised"))
         self._recognise_next(now, out)
 
     def _recognise_next(self, now: int, out: list[EngineOrder]) -> None:
         stt = self._spec.stt
+        while not self._stt and self._spoken and isinstance(text := self._spoken[0], str):
+            self._spoken.popleft()
+            out.append(CallerSaid(text))
+            self._answer(now, text, out)
         if stt is None or self._stt or not self._spoken:
             return
         spoken = self._spoken.popleft()
+        assert isinstance(spoken, Spoken)
         pcm = Transcoder(self._context.line, self._spec.stt_format).process(spoken.audio)
         self._count += 1
         self._stt = f"stt:{self._count}"
@@ -423,6 +441,10 @@ class PipelineEngine:
         self._lines.clear()
         self._unanswered.clear()
         self._next.clear()
+
+
+def _audio_bytes(one: Spoken | str) -> int:
+    return 0 if isinstance(one, str) else len(one.audio)
 
 
 def _waiting_chars(line: _Line) -> int:

@@ -56,6 +56,12 @@ class Handset:
         self._buffered = 0
         return marks
 
+    def forget(self) -> None:
+        """The line to the server is gone, and with it what was still to be played."""
+        self._queue.clear()
+        self._buffered = 0
+        self._spoken = False
+
     def play(self) -> tuple[bytes, list[str]]:
         """20 ms go by: the frame that was heard (silence where there was nothing) and the marks it passed."""
         marks: list[str] = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from patter_core.carriers.twilio import signature
-from patter_core.carriers.twilio.stream import TwilioStreamPeer
+from patter_core.carriers.twilio.stream_peer import TwilioStreamPeer
 from patter_core.edge.cli import main
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from patter_core import ConfigError, Echo, EndReason
-from patter_core.carriers.twilio.stream import TwilioStreamPeer
+from patter_core.carriers.twilio.stream_peer import TwilioStreamPeer
 from patter_core.events import CallEnded, CallStarted
 
 SID = "CA" + "0" * 32

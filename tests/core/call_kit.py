@@ -34,6 +34,7 @@ from patter_core.call.words import (
 from patter_core.carriers.carrier import RestOutcome
 from patter_core.config import AgentSpec, EchoSpec, HandlerSpec, PipelineSpec
 from patter_core.contract import Fault
+from patter_core.reasons import EndReason
 from patter_core.settings import CallSettings
 from patter_core.simulator.handset import Handset
 
@@ -43,6 +44,21 @@ QUIET = b"\xff" * 160
 VOICE = ulaw_encode(tone(300, 20, 8000))
 ECHO = AgentSpec(engine=EchoSpec())
 CALLBACKS = ("on_call_start", "on_call_end", "on_transcript", "on_metrics")
+
+
+#: Reasons that only a call of ours can end for, or one that went somewhere else: tests/core/test_call_out.py
+DIALLED_REASONS = (
+    EndReason.TRANSFERRED,
+    EndReason.VOICEMAIL_LEFT,
+    EndReason.MACHINE_ANSWERED,
+    EndReason.FAX_ANSWERED,
+    EndReason.NO_ANSWER,
+    EndReason.BUSY,
+    EndReason.FAILED,
+    EndReason.CANCELED,
+    EndReason.CARRIER_REFUSED,
+    EndReason.NOT_REPORTED,
+)
 
 
 def pipeline(*callbacks: str, engine: dict[str, Any] | None = None, **agent: Any) -> AgentSpec:
@@ -135,6 +151,11 @@ class Rig:
             out += self.hear(frame)
             out += self.later(20 * MS)
         return out
+
+    @property
+    def asked(self) -> str:
+        """The REST order that waits for its answer; '' when none does."""
+        return next((order.name for order in self.call._leg.rests._open.values() if order.name), "")
 
     def attach(self) -> list[CallOrder]:
         return self.do(StreamCame())

@@ -10,7 +10,7 @@ import pytest
 from patter_core.agent import Agent, Echo, resolve_agent
 from patter_core.call.spec import CallSpec
 from patter_core.call_board import CallBoard
-from patter_core.carriers.twilio.stream import TwilioStreamPeer
+from patter_core.carriers.twilio.stream_peer import TwilioStreamPeer
 from patter_core.contract import (
     Abort,
     Answer,
@@ -189,7 +189,7 @@ def test_questions() -> None:
     call = Embedded()
     call.start()
     asks = [AskId(-n) for n in range(1, 4)]
-    call.feed(Asked(asks[0], "end_call", {"call_id": sid(1)}))
+    call.feed(Asked(asks[0], "end_call", {"call_id": sid(1), "force": True}))
     assert Refuse(asks[1], "unknown_command", "no command 'dance'") in call.feed(Asked(asks[1], "dance"))
     request = call.of(Request)[0]
     call.feed(ResponseStarted(request.request, 200), BodyEnded(request.request), Closed(call.conn))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from patter_core.agent import Agent, Echo, lane_of, resolve_agent
 from patter_core.audio.formats import AudioFormat, Encoding
+from patter_core.carriers.twilio.options import Twilio
 from patter_core.config import (
     AgentSpec,
     CarrierSpec,
@@ -18,7 +19,6 @@ from patter_core.config import (
     PipelineSpec,
     PublicUrl,
     ServerConfig,
-    Twilio,
     check_port,
     fill,
 )
@@ -86,7 +86,7 @@ def test_twilio_from_arguments_and_environment() -> None:
     environ = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "new, old ,"}
     assert Twilio().resolve(environ, missing).keys == ("new", "old")
     assert Twilio("AC2", "mine").resolve(environ, missing) == CarrierSpec(
-        name="twilio", account="AC2", keys=("mine",), base_url="https://api.twilio.com"
+        name="twilio", account="AC2", keys=("mine",), base_url="https://api.twilio.com", api_key="mine"
     )
     assert missing == []
     Twilio().resolve({}, missing)

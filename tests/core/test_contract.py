@@ -11,7 +11,7 @@ import pytest
 from patter_core.agent import Agent, resolve_agent
 from patter_core.call.spec import CallSpec
 from patter_core.call_board import CallBoard
-from patter_core.carriers.twilio.stream import TwilioStreamPeer
+from patter_core.carriers.twilio.stream_peer import TwilioStreamPeer
 from patter_core.contract import (
     Abort,
     Accepted,

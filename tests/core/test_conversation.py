@@ -308,8 +308,9 @@ def test_the_history_a_reply_is_given_is_bounded() -> None:
 
 def test_keys_are_lines_of_the_caller() -> None:
     rig = talking("on_transcript")
-    out = rig.say('{"event":"dtmf","streamSid":"' + "MZ" + "1" * 32 + '","dtmf":{"digit":"5"}}')
-    assert told(TranscriptLine, out) == [TranscriptLine(CALL, "user", "[DTMF: 5]", 0)]
+    rig.say('{"event":"dtmf","streamSid":"' + "MZ" + "1" * 32 + '","dtmf":{"digit":"5"}}')
+    out = rig.later(1_000_000)  # keys_pause_s: nothing more is being keyed in
+    assert told(TranscriptLine, out) == [TranscriptLine(CALL, "user", "[DTMF: 5]", 1)]
     assert rig.runs("on_transcript")[0].args[0]["history"][0]["text"] == "[DTMF: 5]"
 
 

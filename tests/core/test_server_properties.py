@@ -12,8 +12,8 @@ from patter_core.call.spec import CallSpec
 from patter_core.call_board import CallBoard
 from patter_core.carriers.form import encode_form
 from patter_core.carriers.twilio import signature
-from patter_core.carriers.twilio.stream import TwilioStreamPeer
-from patter_core.carriers.twilio.webhook import voice_params
+from patter_core.carriers.twilio.stream_peer import TwilioStreamPeer
+from patter_core.carriers.twilio.webhook_peer import voice_params
 from patter_core.config import AgentSpec
 from patter_core.contract import (
     Abort,

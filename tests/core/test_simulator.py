@@ -167,7 +167,7 @@ def test_keys_are_pressed() -> None:
 def test_the_server_hangs_up() -> None:
     world = World(latency_us=5_000, plans=one(Speak(VOICE * 500), call_sid=sid(7)))
     world.run(1)
-    ask = world.server.ask("end_call", call_id=sid(7))
+    ask = world.server.ask("end_call", call_id=sid(7), force=True)
     world.run(2)
     (call,) = done(world)
     assert (call.outcome, call.hung_up_by_rest, call.detail) == ("completed", True, "hung up by the server")

@@ -9,7 +9,7 @@ import pytest
 from patter_core.agent import Agent, Echo, resolve_agent
 from patter_core.call.call import Call
 from patter_core.call.words import CarrierSaid, EndWanted
-from patter_core.carriers.twilio.stream import TwilioStreamPeer
+from patter_core.carriers.twilio.stream_peer import TwilioStreamPeer
 from patter_core.contract import (
     Abort,
     Accepted,
@@ -230,8 +230,8 @@ def test_ending_calls() -> None:
     world = World()
     line = world.open(sid(1))
     unknown = world.server.ask("end_call", call_id=sid(9))
-    ask = world.server.ask("end_call", call_id=sid(1))
-    again = world.server.ask("end_call", call_id=sid(1))
+    ask = world.server.ask("end_call", call_id=sid(1), force=True)
+    again = world.server.ask("end_call", call_id=sid(1), force=True)
     world.run(2)
     assert world.server.answers[unknown] == Answer(unknown, False)
     assert world.server.answers[ask] == Answer(ask, True)

@@ -24,7 +24,8 @@ from patter_core.carriers.carrier import (
     StreamState,
     StreamStopped,
 )
-from patter_core.carriers.twilio.stream import Cleared, Marked, Played, TwilioStream, TwilioStreamPeer
+from patter_core.carriers.twilio.stream import TwilioStream
+from patter_core.carriers.twilio.stream_peer import Cleared, Marked, Played, TwilioStreamPeer
 from patter_core.errors import LocalProtocolError
 
 STREAM, CALL, ACCOUNT = "MZ" + "1" * 32, "CA" + "2" * 32, "AC" + "3" * 32

@@ -8,19 +8,25 @@ from hypothesis import strategies as st
 
 from patter_core.carriers.twilio.twiml import (
     MAX_TWIML,
+    Conference,
     Connect,
     Dial,
     Hangup,
+    Number,
     Pause,
     Redirect,
     Reject,
     Say,
+    Sip,
     Unknown,
     connect_stream,
+    consult,
     hang_up,
+    join_room,
     read_twiml,
     reject,
     say_and_hang_up,
+    transfer,
     write_twiml,
 )
 
@@ -46,13 +52,19 @@ def test_exact_documents() -> None:
 # What XML can carry at all; everything else is dropped (next test).
 carried = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cn", "Cs"]), max_size=30)
 words = carried.map(str.strip)
+events = st.lists(st.sampled_from(["start", "end", "join", "leave"]), max_size=4).map(tuple)
+nouns = st.one_of(
+    st.builds(Number, words),
+    st.builds(Sip, words),
+    st.builds(Conference, words, st.booleans(), st.booleans(), st.booleans(), words, events),
+)
 verbs = st.one_of(
     st.builds(Connect, st.builds("wss://{}".format, words), st.dictionaries(carried.filter(bool), carried), words),
     st.builds(Reject, st.sampled_from(["busy", "rejected"])),
     st.builds(Say, words, st.sampled_from(["", "de-DE"])),
     st.just(Hangup()),
     st.builds(Pause, st.integers(0, 99999)),
-    st.builds(Dial, words, words, words),
+    st.builds(Dial, nouns, words, words, st.none() | st.integers(0, 600), st.booleans()),
     st.builds(Redirect, words, st.sampled_from(["GET", "POST"])),
 )
 
@@ -74,6 +86,30 @@ def test_no_text_leaves_its_attribute(name: str, value: str) -> None:
     assert connect.url == URL
     assert len(connect.parameters) <= 1
     document.encode("utf-8")
+
+
+@given(text=st.text(st.characters(exclude_categories=()), max_size=80))
+def test_no_text_leaves_a_dial(text: str) -> None:
+    for document in (transfer(text, text, text), consult(text, text, text, text), join_room(text, text)):
+        found = read_twiml(document)
+        dial = found[-1]
+        assert isinstance(dial, Dial)
+        assert len(found) == (2 if isinstance(found[0], Say) else 1)
+        document.encode("utf-8")
+
+
+def test_the_consulted_leg_waits_and_the_caller_starts() -> None:
+    consulted = read_twiml(consult("brief", "", "room", "https://a.example/c"))[-1]
+    caller = read_twiml(join_room("room", "https://a.example/t"))[0]
+    assert isinstance(consulted, Dial)
+    assert isinstance(caller, Dial)
+    waits, starts = consulted.to, caller.to
+    assert isinstance(waits, Conference)
+    assert isinstance(starts, Conference)
+    assert (waits.room, waits.starts, waits.ends) == ("room", False, True)
+    assert (starts.room, starts.starts, starts.ends) == ("room", True, True)
+    assert consulted.action == ""  # nothing follows for the consulted leg
+    assert caller.action == "https://a.example/t"
 
 
 @given(text=st.text(st.characters(exclude_categories=())))

@@ -10,11 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from patter_core.carriers.carrier import (
+    Acknowledged,
     Answerer,
     CallOffered,
     CallStatus,
     CallStatusChanged,
     Direction,
+    LegJoined,
     MachineDetected,
     Malformed,
     MalformedCode,
@@ -22,10 +24,11 @@ from patter_core.carriers.carrier import (
     RecordingStatus,
     StreamChange,
     StreamChanged,
+    TransferEnded,
     Verdict,
 )
 from patter_core.carriers.form import MAX_FIELDS, encode_form, parse_form
-from patter_core.carriers.twilio import webhook
+from patter_core.carriers.twilio import webhook, webhook_peer
 from patter_core.carriers.twilio.signature import sign, verify
 
 ACCOUNT, CALL = "AC" + "1" * 32, "CA" + "2" * 32
@@ -36,6 +39,8 @@ PARSERS = (
     webhook.parse_machine,
     webhook.parse_recording,
     webhook.parse_stream,
+    webhook.parse_transfer,
+    webhook.parse_conference,
 )
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -75,8 +80,26 @@ def test_a_signed_form_verifies_after_the_wire(pairs: list[tuple[str, str]]) -> 
     assert verify(["token"], url, parse_form(encode_form(pairs)), made) is Verdict.VALID
 
 
-_WORDS = ["CallSid", "CallStatus", "AnsweredBy", "RecordingSid", "RecordingStatus", "StreamSid", "StreamEvent", "From"]
-_NUMBERS = ["SequenceNumber", "CallDuration", "SipResponseCode", "ErrorCode", "MachineDetectionDuration", "Direction"]
+_WORDS = [
+    "CallSid",
+    "CallStatus",
+    "AnsweredBy",
+    "RecordingSid",
+    "RecordingStatus",
+    "StreamSid",
+    "StreamEvent",
+    "From",
+    "DialCallStatus",
+]
+_NUMBERS = [
+    "SequenceNumber",
+    "CallDuration",
+    "SipResponseCode",
+    "ErrorCode",
+    "MachineDetectionDuration",
+    "Direction",
+    "StatusCallbackEvent",
+]
 names = st.sampled_from(_WORDS + _NUMBERS)
 
 
@@ -86,7 +109,9 @@ names = st.sampled_from(_WORDS + _NUMBERS)
 def test_no_webhook_raises(pairs: list[tuple[str, str]]) -> None:
     for parse in PARSERS:
         event = parse(pairs)
-        if not isinstance(event, Malformed):
+        if isinstance(event, Acknowledged):  # what a room reports of itself names no call
+            assert event.call_id == "" or webhook.valid_call_sid(event.call_id)
+        elif not isinstance(event, Malformed):
             assert webhook.valid_call_sid(event.call_id)
 
 
@@ -94,20 +119,20 @@ def test_no_webhook_raises(pairs: list[tuple[str, str]]) -> None:
 def test_call_ids_are_matched_whole(sid: str) -> None:
     assert not webhook.valid_call_sid(sid)
     for parse in PARSERS:
-        event = parse([("CallSid", sid), ("CallStatus", "ringing")])
+        event = parse([("CallSid", sid), ("CallStatus", "ringing"), ("StatusCallbackEvent", "participant-join")])
         assert isinstance(event, Malformed)
         assert event.code is MalformedCode.BAD_CALL_SID
 
 
 def test_what_the_simulated_carrier_posts_is_read_back() -> None:
-    pairs = webhook.voice_params(CALL, ACCOUNT, FROM, TO)
+    pairs = webhook_peer.voice_params(CALL, ACCOUNT, FROM, TO)
     offered = webhook.parse_voice(parse_form(encode_form(pairs)))
     assert offered == CallOffered(CALL, FROM, TO, Direction.INBOUND, dict(pairs))
     assert dict(pairs)["CallStatus"] == "ringing"
-    assert dict(webhook.voice_params(CALL, ACCOUNT, FROM, TO, "outbound"))["Direction"] == "outbound-api"
+    assert dict(webhook_peer.voice_params(CALL, ACCOUNT, FROM, TO, "outbound"))["Direction"] == "outbound-api"
 
     status = webhook.parse_status(
-        webhook.status_params(
+        webhook_peer.status_params(
             CALL,
             ACCOUNT,
             FROM,
@@ -133,9 +158,11 @@ def test_what_the_simulated_carrier_posts_is_read_back() -> None:
         direction=Direction.OUTBOUND,
         timestamp="Thu, 12 Feb 2026 11:48:25 +0000",
     )
-    machine = webhook.parse_machine(webhook.machine_params(CALL, ACCOUNT, "machine_end_beep", 4100))
+    machine = webhook.parse_machine(webhook_peer.machine_params(CALL, ACCOUNT, "machine_end_beep", 4100))
     assert machine == MachineDetected(CALL, Answerer.MACHINE, "machine_end_beep", True, 4100)
-    recording = webhook.parse_recording(webhook.recording_params(CALL, ACCOUNT, "RE1", "completed", 15, 1559009882))
+    recording = webhook.parse_recording(
+        webhook_peer.recording_params(CALL, ACCOUNT, "RE1", "completed", 15, 1559009882)
+    )
     assert recording == RecordingChanged(
         CALL,
         "RE1",
@@ -146,15 +173,35 @@ def test_what_the_simulated_carrier_posts_is_read_back() -> None:
         channels=1,
         started_at="Tue, 28 May 2019 02:18:02 +0000",
     )
-    stream = webhook.parse_stream(webhook.stream_params(CALL, ACCOUNT, "MZ1", "stream-error", 1_500_000, "31921"))
+    stream = webhook.parse_stream(webhook_peer.stream_params(CALL, ACCOUNT, "MZ1", "stream-error", 1_500_000, "31921"))
     assert stream == StreamChanged(
         CALL, "MZ1", StreamChange.ERROR, "stream-error", "31921", "1970-01-01T00:00:01.500000000Z"
     )
+    transfer = webhook.parse_transfer(
+        webhook_peer.transfer_params(CALL, ACCOUNT, FROM, TO, "completed", duration_s=7, bridged=True)
+    )
+    assert transfer == TransferEnded(CALL, CallStatus.COMPLETED, "completed", 7)
+    room = ("CF1", "room", "participant-join", 1, 1770896905)
+    joined = webhook.parse_conference(webhook_peer.conference_params(CALL, ACCOUNT, *room))
+    assert joined == LegJoined(CALL)
+    over = webhook_peer.conference_params(CALL, ACCOUNT, "CF1", "room", "conference-end", 4, 1770896905)
+    assert webhook.parse_conference(over) == Acknowledged("", "conference-end", True)
+
+
+@given(query=st.one_of(st.text(max_size=60), st.text(max_size=400).map("ref={}".format)))
+@example(query="ref=" + "%F0%9F%93%9E" * 256)
+@example(query="ref=" + "%" * 4000)
+@example(query="ref=%ED%A0%80")
+def test_a_name_that_is_believed_is_short_and_printable(query: str) -> None:
+    ref = webhook.read_ref(query)
+    assert len(ref) <= webhook.MAX_REF
+    assert ref.isprintable()
+    assert ref == "" or "ref=" in query
 
 
 def test_billed_minutes_are_rounded_up() -> None:
     for seconds, minutes in ((0, "0"), (1, "1"), (60, "1"), (61, "2")):
-        pairs = webhook.status_params(CALL, ACCOUNT, FROM, TO, CallStatus.COMPLETED, 1, 0, duration_s=seconds)
+        pairs = webhook_peer.status_params(CALL, ACCOUNT, FROM, TO, CallStatus.COMPLETED, 1, 0, duration_s=seconds)
         assert dict(pairs)["Duration"] == minutes
 
 
@@ -171,4 +218,4 @@ def test_only_final_statuses_are_final() -> None:
 
 @given(at=st.integers(0, 4_000_000_000))
 def test_dates_are_the_mail_standards(at: int) -> None:
-    assert webhook.rfc2822(at) == format_datetime(datetime.fromtimestamp(at, UTC))
+    assert webhook_peer.rfc2822(at) == format_datetime(datetime.fromtimestamp(at, UTC))

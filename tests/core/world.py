@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from patter_core.carriers.form import encode_form
 from patter_core.carriers.twilio import signature
-from patter_core.carriers.twilio.stream import TwilioStreamPeer
-from patter_core.carriers.twilio.webhook import voice_params
+from patter_core.carriers.twilio.stream_peer import TwilioStreamPeer
+from patter_core.carriers.twilio.webhook_peer import voice_params
 from patter_core.config import AgentSpec, CarrierSpec, EchoSpec, PublicUrl, ServerConfig
 from patter_core.contract import Request
 from patter_core.settings import CallSettings, ServerSettings
@@ -49,7 +49,7 @@ def server_config(
 ) -> ServerConfig:
     return ServerConfig(
         public_url=PublicUrl.parse(url),
-        carriers=(CarrierSpec(name="twilio", account=ACCOUNT, keys=keys, base_url="http://twilio.test"),),
+        carriers=(CarrierSpec(name="twilio", account=ACCOUNT, keys=keys, base_url="http://twilio.test", api_key="t"),),
         agents=dict(agents or {"": ECHO}),
         settings=settings or ServerSettings(),
         call=call or CallSettings(),

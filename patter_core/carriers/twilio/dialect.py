@@ -5,8 +5,25 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Mapping
 
-from ...config import CarrierSpec
-from ..carrier import Malformed, MalformedCode, MediaStream, RestOutcome, RestRequest, Verdict, WebhookEvent
+from ...audio.formats import PCMU_8K, AudioFormat
+from ..carrier import (
+    CarrierSpec,
+    DialPlan,
+    HookPlace,
+    Leg,
+    Malformed,
+    MalformedCode,
+    MediaStream,
+    RecordingStep,
+    RestOutcome,
+    RestRequest,
+    StreamPlan,
+    TransferPlan,
+    Verdict,
+    Webhook,
+    WebhookAnswer,
+    WebhookEvent,
+)
 from ..form import parse_form
 from . import rest, signature, twiml, webhook
 from .stream import TwilioStream
@@ -20,6 +37,8 @@ _READERS: dict[str, _Reader] = {
     "recording": webhook.parse_recording,
     "amd": webhook.parse_machine,
     "stream": webhook.parse_stream,
+    "transfer": webhook.parse_transfer,
+    "conference": webhook.parse_conference,
 }
 _XML = "text/xml; charset=utf-8"
 _FORM = "application/x-www-form-urlencoded"
@@ -31,7 +50,12 @@ class TwilioDialect:
     name = "twilio"
     routes = tuple(_READERS)
 
-    def verify_webhook(self, spec: CarrierSpec, url: str, headers: Mapping[str, str], body: bytes) -> Verdict:
+    def verify_webhook(
+        self, spec: CarrierSpec, url: str, headers: Mapping[str, str], body: bytes, unix_s: int
+    ) -> tuple[Verdict, str]:
+        return self._verify(spec, url, headers, body), ""
+
+    def _verify(self, spec: CarrierSpec, url: str, headers: Mapping[str, str], body: bytes) -> Verdict:
         given = headers.get("x-twilio-signature")
         if not spec.keys:
             return Verdict.NO_KEY
@@ -45,37 +69,98 @@ class TwilioDialect:
             return Verdict.INVALID
         return signature.verify(spec.keys, url, pairs, given)
 
-    def read_webhook(self, kind: str, headers: Mapping[str, str], body: bytes) -> WebhookEvent | Malformed:
+    def read_webhook(self, kind: str, query: str, headers: Mapping[str, str], body: bytes) -> Webhook:
+        ref = webhook.read_ref(query)
         try:
             pairs = parse_form(body)
         except ValueError as exc:
-            return Malformed(MalformedCode.BAD_FIELD, str(exc))
-        return _READERS[kind](pairs)
+            return Webhook(Malformed(MalformedCode.BAD_FIELD, str(exc)), ref=ref)
+        return Webhook(_READERS[kind](pairs), ref=ref)
 
-    def answer(self, stream_url: str, parameters: Mapping[str, str]) -> tuple[int, str, bytes]:
-        return 200, _XML, twiml.connect_stream(stream_url, parameters).encode()
+    def offered(self, plan: StreamPlan) -> WebhookAnswer:
+        return WebhookAnswer(200, _XML, twiml.connect_stream(plan.url, plan.parameters).encode())
 
-    def busy(self) -> tuple[int, str, bytes]:
-        return 200, _XML, twiml.reject("busy").encode()
+    def busy(self) -> WebhookAnswer:
+        return WebhookAnswer(200, _XML, twiml.reject("busy").encode())
 
-    def verify_upgrade(self, spec: CarrierSpec, url: str, headers: Mapping[str, str]) -> Verdict:
+    def thanks(self) -> WebhookAnswer:
+        return WebhookAnswer(204)
+
+    def transferred(self) -> WebhookAnswer:
+        return WebhookAnswer(200, _XML, twiml.hang_up().encode())
+
+    def answer(self, leg: Leg, plan: StreamPlan) -> RestRequest | None:
+        return None
+
+    def reject(self, leg: Leg) -> RestRequest | None:
+        return None
+
+    def begin_stream(self, leg: Leg, plan: StreamPlan) -> RestRequest | None:
+        return None
+
+    def restart_stream(self, leg: Leg, plan: StreamPlan) -> RestRequest:
+        return rest.stream(leg.account, leg.call_id, plan.url, plan.parameters, _base(leg))
+
+    def dial(self, leg: Leg, plan: DialPlan) -> RestRequest:
+        return rest.dial(leg.account, plan, _base(leg))
+
+    def brief(self, leg: Leg, plan: DialPlan) -> RestRequest | None:
+        return None
+
+    def join(self, leg: Leg, other: Leg, plan: DialPlan) -> RestRequest:
+        action = rest.callback(plan.webhooks, "transfer", plan.ref)
+        return rest.update_twiml(leg.account, leg.call_id, twiml.join_room(plan.room, action), _base(leg))
+
+    def transfer(self, leg: Leg, plan: TransferPlan) -> RestRequest:
+        action = rest.callback(plan.webhooks, "transfer", plan.ref)
+        document = twiml.transfer(plan.to, action, plan.caller_id, plan.ring_timeout_s)
+        return rest.update_twiml(leg.account, leg.call_id, document, _base(leg))
+
+    def hang_up(self, leg: Leg) -> RestRequest:
+        return rest.hang_up(leg.account, leg.call_id, _base(leg))
+
+    def speak(self, leg: Leg, text: str, language: str) -> tuple[RestRequest, bool]:
+        return rest.say_and_hang_up(leg.account, leg.call_id, text, language, _base(leg)), True
+
+    def send_keys(self, leg: Leg, digits: str, duration_ms: int) -> RestRequest | None:
+        return None
+
+    def record(self, leg: Leg, step: RecordingStep, webhooks: str) -> RestRequest:
+        return rest.record(leg.account, leg.call_id, step, webhooks, _base(leg))
+
+    def outcome(self, status: int, body: bytes) -> RestOutcome:
+        return rest.outcome(status, body)
+
+    def made(self, status: int, body: bytes) -> str:
+        return rest.made(status, body)
+
+    def problem(self, status: int, body: bytes) -> str:
+        return rest.problem(status, body)
+
+    def line(self, wanted: AudioFormat) -> AudioFormat:
+        return PCMU_8K
+
+    def stream(self, options: Mapping[str, str], asked: AudioFormat) -> MediaStream:
+        return TwilioStream()
+
+    def verify_upgrade(self, spec: CarrierSpec, url: str, headers: Mapping[str, str], ticket: str) -> Verdict:
         return signature.verify_upgrade(spec.keys, url, headers.get("x-twilio-signature"))
 
     def upgrade_spellings(self, url: str) -> tuple[str, ...]:
         return signature.upgrade_spellings(url)
 
-    def stream(self) -> MediaStream:
-        return TwilioStream()
+    def find_hook(self, spec: CarrierSpec, number: str) -> RestRequest | None:
+        return rest.find_number(spec.account, number, spec.base_url or rest.BASE_URL) if number else None
 
-    def hang_up(self, account: str, base_url: str, call_id: str) -> RestRequest:
-        return rest.hang_up(account, call_id, base_url or rest.BASE_URL)
+    def read_hook(self, status: int, body: bytes, number: str) -> HookPlace | str:
+        return rest.read_number(status, body, number)
 
-    def say_and_hang_up(self, account: str, base_url: str, call_id: str, text: str, language: str) -> RestRequest:
-        return rest.say_and_hang_up(account, call_id, text, language, base_url or rest.BASE_URL)
-
-    def outcome(self, status: int, body: bytes) -> RestOutcome:
-        return rest.outcome(status, body)
+    def set_hook(self, spec: CarrierSpec, place: HookPlace, url: str) -> RestRequest:
+        return rest.set_number(spec.account, place, url, spec.base_url or rest.BASE_URL)
 
     def authorization(self, spec: CarrierSpec) -> str:
-        key = spec.keys[0] if spec.keys else ""
-        return "Basic " + base64.b64encode(f"{spec.account}:{key}".encode()).decode("ascii")
+        return "Basic " + base64.b64encode(f"{spec.account}:{spec.api_key}".encode()).decode("ascii")
+
+
+def _base(leg: Leg) -> str:
+    return leg.base_url or rest.BASE_URL

@@ -1,7 +1,7 @@
-"""Twilio Media Streams, both ends: JSON texts on a WebSocket, one object each.
+"""Twilio Media Streams, the server's end: JSON texts on a WebSocket, one object each; text in, text out.
 
-``TwilioStream`` is the server's end (what we are), ``TwilioStreamPeer`` is Twilio's (what the simulator plays). Both
-are text in, text out. Source: twilio.com/docs/voice/media-streams/websocket-messages and recorded streams of 2019-2026.
+Twilio's end, which the simulator plays, is ``stream_peer``. Source:
+twilio.com/docs/voice/media-streams/websocket-messages and recorded streams of 2019-2026.
 
 What the wire really does, and this reader therefore allows: numbers come as strings (``"chunk": "73"``) and as numbers,
 the protocol version varies, key order varies, the first timestamp is not 0 and does not advance by exactly 20 ms, a
@@ -11,8 +11,7 @@ track is ``inbound`` here and ``inbound_track`` there, ``customParameters`` may 
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Mapping
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import msgspec
 
@@ -32,11 +31,10 @@ from patter_core.carriers.carrier import (
 )
 from patter_core.errors import LocalProtocolError
 
-__all__ = ["Cleared", "Marked", "PeerEvent", "Played", "TwilioStream", "TwilioStreamPeer"]
+__all__ = ["ENCODINGS", "WRONG_STREAM", "MarkText", "TwilioStream", "diagnose", "quoted"]
 
 _DIGITS = frozenset("0123456789*#ABCD")
-_ENCODINGS = {"audio/x-mulaw": Encoding.PCMU, "audio/x-alaw": Encoding.PCMA, "audio/x-l16": Encoding.L16}
-_MIME = {encoding: mime for mime, encoding in _ENCODINGS.items()}
+ENCODINGS = {"audio/x-mulaw": Encoding.PCMU, "audio/x-alaw": Encoding.PCMA, "audio/x-l16": Encoding.L16}
 _MAX_RATE = 48_000
 
 # The lax decoder turns numeric strings into these; 2**53 bounds what a hostile number can do to arithmetic downstream.
@@ -91,7 +89,7 @@ class _Mark(msgspec.Struct, gc=False):
     name: str
 
 
-class _MarkText(msgspec.Struct, tag_field="event", tag="mark", gc=False):
+class MarkText(msgspec.Struct, tag_field="event", tag="mark", gc=False):
     streamSid: str
     mark: _Mark
 
@@ -100,32 +98,17 @@ class _StopText(msgspec.Struct, tag_field="event", tag="stop", gc=False):
     streamSid: str
 
 
-class _ClearText(msgspec.Struct, tag_field="event", tag="clear", gc=False):
-    streamSid: str
-
-
-class _Played(msgspec.Struct, gc=False):
-    payload: bytes
-
-
-class _PlayedText(msgspec.Struct, tag_field="event", tag="media", gc=False):
-    streamSid: str
-    media: _Played
-
-
 class _Head(msgspec.Struct, gc=False):
     event: str
 
 
 # ``strict=False`` reads "73" as 73 in C; ``bytes`` fields are base64, decoded in place. 0.46 us for a 160-byte frame.
 _FROM_TWILIO = msgspec.json.Decoder(
-    _MediaText | _MarkText | _DtmfText | _ConnectedText | _StartText | _StopText, strict=False
+    _MediaText | MarkText | _DtmfText | _ConnectedText | _StartText | _StopText, strict=False
 )
-_TO_TWILIO = msgspec.json.Decoder(_PlayedText | _MarkText | _ClearText)
 _HEAD = msgspec.json.Decoder(_Head)
 _from_twilio = _FROM_TWILIO.decode
 _KNOWN = frozenset({"connected", "start", "media", "mark", "dtmf", "stop"})
-_KNOWN_TO_TWILIO = frozenset({"media", "mark", "clear"})
 
 
 class TwilioStream:
@@ -166,7 +149,7 @@ class TwilioStream:
             if self._state is not StreamState.STREAMING:
                 return self._out_of_order("media")
             if message.streamSid != self._stream_id:
-                return _WRONG_STREAM
+                return WRONG_STREAM
             media = message.media
             if media.track != "inbound" and media.track != "inbound_track":
                 return StreamIgnored("media of another track")
@@ -185,7 +168,7 @@ class TwilioStream:
 
     def mark(self, name: str) -> str:
         """Ask for ``name`` back after everything sent before it."""
-        return f'{{"event":"mark",{self._sid()},"mark":{{"name":{_quoted(name)}}}}}'
+        return f'{{"event":"mark",{self._sid()},"mark":{{"name":{quoted(name)}}}}}'
 
     def clear(self) -> str:
         """Throw away what is not played yet."""
@@ -205,10 +188,10 @@ class TwilioStream:
             return self._started(message)
         if self._state is StreamState.CONNECTING:
             return Malformed(MalformedCode.NOT_STARTED, "before start")
-        assert isinstance(message, _MarkText | _DtmfText | _StopText)
+        assert isinstance(message, MarkText | _DtmfText | _StopText)
         if message.streamSid != self._stream_id:
-            return _WRONG_STREAM
-        if type(message) is _MarkText:
+            return WRONG_STREAM
+        if type(message) is MarkText:
             return MarkReturned(message.mark.name)
         if type(message) is _DtmfText:
             digit = message.dtmf.digit
@@ -226,14 +209,14 @@ class TwilioStream:
         if wire is None:
             audio = PCMU_8K
         else:
-            encoding = _ENCODINGS.get(wire.encoding.lower())
+            encoding = ENCODINGS.get(wire.encoding.lower())
             if encoding is None or wire.channels != 1 or not 0 < wire.sampleRate <= _MAX_RATE:
                 return Malformed(MalformedCode.UNSUPPORTED_FORMAT, "encoding, rate or channels")
             audio = AudioFormat(encoding, wire.sampleRate)
         self._state = StreamState.STREAMING
         self._stream_id = stream_id
         self._format = audio
-        self._tail = f'"streamSid":{_quoted(stream_id)}'
+        self._tail = f'"streamSid":{quoted(stream_id)}'
         self._prefix = f'{{"event":"media",{self._tail},"media":{{"payload":"'
         return StreamStarted(stream_id, start.callSid, audio, start.customParameters or {}, start.tracks)
 
@@ -243,16 +226,16 @@ class TwilioStream:
         return Malformed(MalformedCode.MEDIA_BEFORE_START, f"{what} before start")
 
     def _unreadable(self, text: str, error: Exception) -> MediaEvent:
-        problem = _diagnose(text, error, _KNOWN)
+        problem = diagnose(text, error, _KNOWN)
         if isinstance(problem, Malformed):
             return problem
         return StreamIgnored("after stop" if self._state is StreamState.STOPPED else f"event {problem[:32]!r}")
 
 
-_WRONG_STREAM = Malformed(MalformedCode.WRONG_STREAM, "the message names another stream")
+WRONG_STREAM = Malformed(MalformedCode.WRONG_STREAM, "the message names another stream")
 
 
-def _diagnose(text: str, error: Exception, known: frozenset[str]) -> Malformed | str:
+def diagnose(text: str, error: Exception, known: frozenset[str]) -> Malformed | str:
     """Why a text could not be read; or, as a string, the event of a well-formed message we do not know."""
     if isinstance(error, RecursionError):
         return Malformed(MalformedCode.TOO_DEEP, "nested too deeply")
@@ -278,174 +261,6 @@ def _diagnose(text: str, error: Exception, known: frozenset[str]) -> Malformed |
     return Malformed(MalformedCode.BAD_FIELD, prose)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """``text`` as a JSON string. A lone surrogate, which UTF-8 cannot carry, becomes a question mark."""
     return msgspec.json.encode(text.encode("utf-8", "replace").decode("utf-8")).decode("utf-8")
-
-
-# --- Twilio's end ----------------------------------------------------------------------------------------------------
-
-
-class Played(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The server wants this audio played, after what it sent before."""
-
-    payload: bytes
-
-
-class Marked(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The server wants this name back once everything before it was played."""
-
-    name: str
-
-
-class Cleared(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The server wants the buffer emptied and every outstanding mark back."""
-
-
-PeerEvent: TypeAlias = Played | Marked | Cleared | Malformed
-
-
-class TwilioStreamPeer:
-    """Twilio's end of one stream: builds what Twilio sends, reads what a server answers. Keys in the recorded order.
-
-    Real Twilio sends ``connected`` and ``start`` about 4 ms after the upgrade, then a 160-byte frame every 20 ms,
-    during silence too. When the call ends it sends ``stop`` and closes. A ``Malformed`` here is
-    what Twilio calls error 31924.
-    """
-
-    __slots__ = (
-        "_account",
-        "_chunks",
-        "_format",
-        "_parameters",
-        "_sequence",
-        "_state",
-        "_tail",
-        "_tracks",
-        "call_id",
-        "stream_id",
-    )
-
-    def __init__(
-        self,
-        stream_id: str,
-        call_id: str,
-        account_id: str,
-        parameters: Mapping[str, str] | None = None,
-        tracks: tuple[str, ...] = ("inbound",),
-        format: AudioFormat = PCMU_8K,
-    ) -> None:
-        self.stream_id = stream_id
-        self.call_id = call_id
-        self._account = account_id
-        self._parameters = dict(parameters or {})
-        self._tracks = tracks
-        self._format = format
-        self._sequence = 0
-        self._chunks: dict[str, int] = {}
-        self._tail = f'"}},"streamSid":{_quoted(stream_id)}}}'
-        self._state = StreamState.CONNECTING
-
-    @property
-    def state(self) -> StreamState:
-        """Where the stream is."""
-        return self._state
-
-    def connected(self) -> str:
-        """The first message."""
-        return '{"event":"connected","protocol":"Call","version":"1.0.0"}'
-
-    def start(self) -> str:
-        """The second: which call this is."""
-        if self._state is not StreamState.CONNECTING:
-            raise LocalProtocolError("start is sent once")
-        self._state = StreamState.STREAMING
-        return _dump(
-            {
-                "event": "start",
-                "sequenceNumber": self._next(),
-                "start": {
-                    "accountSid": self._account,
-                    "streamSid": self.stream_id,
-                    "callSid": self.call_id,
-                    "tracks": list(self._tracks),
-                    "mediaFormat": {
-                        "encoding": _MIME[self._format.encoding],
-                        "sampleRate": self._format.rate,
-                        "channels": 1,
-                    },
-                    "customParameters": self._parameters,
-                },
-                "streamSid": self.stream_id,
-            }
-        )
-
-    def media(self, payload: bytes, timestamp_ms: int, track: str = "inbound") -> str:
-        """One frame; ``chunk`` counts per track, from 1."""
-        sequence = self._running()
-        chunk = self._chunks.get(track, 0) + 1
-        self._chunks[track] = chunk
-        return (
-            f'{{"event":"media","sequenceNumber":"{sequence}","media":{{"track":"{track}","chunk":"{chunk}",'
-            f'"timestamp":"{timestamp_ms}","payload":"{b2a_base64(payload, newline=False).decode("ascii")}{self._tail}'
-        )
-
-    def dtmf(self, digit: str) -> str:
-        """The caller pressed a key. Bidirectional streams only."""
-        sequence = self._running()
-        return _dump(
-            {
-                "event": "dtmf",
-                "streamSid": self.stream_id,
-                "sequenceNumber": sequence,
-                "dtmf": {"track": "inbound_track", "digit": digit},
-            }
-        )
-
-    def mark(self, name: str) -> str:
-        """A mark comes back: what was before it is played, or cleared."""
-        sequence = self._running()
-        return _dump({"event": "mark", "sequenceNumber": sequence, "streamSid": self.stream_id, "mark": {"name": name}})
-
-    def stop(self) -> str:
-        """The last message."""
-        sequence = self._running()
-        self._state = StreamState.STOPPED
-        return _dump(
-            {
-                "event": "stop",
-                "sequenceNumber": sequence,
-                "streamSid": self.stream_id,
-                "stop": {"accountSid": self._account, "callSid": self.call_id},
-            }
-        )
-
-    def receive(self, text: str) -> PeerEvent:
-        """Read what the server sent. Never raises."""
-        try:
-            message = _TO_TWILIO.decode(text)
-        except (ValueError, RecursionError) as error:
-            problem = _diagnose(text, error, _KNOWN_TO_TWILIO)
-            return problem if isinstance(problem, Malformed) else Malformed(MalformedCode.UNKNOWN_EVENT, "event")
-        if self._state is StreamState.CONNECTING:
-            return Malformed(MalformedCode.NOT_STARTED, "before start")
-        if message.streamSid != self.stream_id:
-            return _WRONG_STREAM
-        if isinstance(message, _PlayedText):
-            return Played(message.media.payload)
-        if isinstance(message, _MarkText):
-            return Marked(message.mark.name)
-        return Cleared()
-
-    def _running(self) -> str:
-        if self._state is not StreamState.STREAMING:
-            raise LocalProtocolError(f"the stream is {self._state.value}")
-        return self._next()
-
-    def _next(self) -> str:
-        self._sequence += 1
-        return str(self._sequence)
-
-
-def _dump(message: dict[str, object]) -> str:
-    return msgspec.json.encode(message).decode("utf-8")

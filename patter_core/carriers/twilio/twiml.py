@@ -17,20 +17,26 @@ __all__ = [
     "MAX_INLINE",
     "MAX_PARAMETER",
     "MAX_TWIML",
+    "Conference",
     "Connect",
     "Dial",
     "Hangup",
+    "Number",
     "Pause",
     "Redirect",
     "Reject",
     "Say",
+    "Sip",
     "Unknown",
     "Verb",
     "connect_stream",
+    "consult",
     "hang_up",
+    "join_room",
     "read_twiml",
     "reject",
     "say_and_hang_up",
+    "transfer",
     "write_twiml",
 ]
 
@@ -75,12 +81,46 @@ class Pause(msgspec.Struct, frozen=True, gc=False, tag=True):
     length_s: int = 1
 
 
-class Dial(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """``<Dial>`` of one number. ``action`` is fetched when that leg ends; without one the next verb runs."""
+class Number(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """``<Number>``: a telephone number to dial, E.164."""
 
     number: str
+
+
+class Sip(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """``<Sip>``: a SIP address to dial, ``sip:name@host``."""
+
+    uri: str
+
+
+class Conference(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """``<Conference>``: a room. Who enters with ``starts=False`` waits, with music, for somebody who starts it; when
+    somebody leaves who entered with ``ends=True``, the room is closed and everybody else leaves it too.
+
+    ``events`` (``start end join leave ...``) are reported to ``status_callback``, of whoever came first only. Source:
+    twilio.com/docs/voice/twiml/conference.
+    """
+
+    room: str
+    starts: bool = True
+    ends: bool = False
+    beep: bool = True
+    status_callback: str = ""
+    events: tuple[str, ...] = ()
+
+
+class Dial(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """``<Dial>`` of one leg or room. ``action`` is fetched when that leg ends; without one the next verb runs.
+
+    ``timeout_s`` is how long it rings (None: Twilio's 30 s). ``answer_on_bridge`` leaves a caller who is not answered
+    yet ringing until then. For a room, the ``action`` is told ``answered`` whether anybody else was there or not.
+    """
+
+    to: Number | Sip | Conference
     action: str = ""
     caller_id: str = ""
+    timeout_s: int | None = None
+    answer_on_bridge: bool = False
 
 
 class Redirect(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -126,6 +166,23 @@ def say_and_hang_up(text: str, language: str = "") -> str:
     return write_twiml([Say(text, _locale(language)), Hangup()])
 
 
+def transfer(to: str, action: str, caller_id: str = "", timeout_s: int | None = None) -> str:
+    """Send the caller to ``to``, a number or ``sip:`` address; ``action`` is asked what to do with them afterwards."""
+    noun = Sip(to) if to[:5].lower().startswith(("sip:", "sips:")) else Number(to)
+    return write_twiml([Dial(noun, action, caller_id, timeout_s)])
+
+
+def consult(text: str, language: str, room: str, status_callback: str) -> str:
+    """For a leg that is consulted: hear ``text``, then wait in ``room``, which is closed when this leg leaves it."""
+    waiting = Conference(room, False, True, False, status_callback, ("start", "end", "join", "leave"))
+    return write_twiml([Say(text, _locale(language)), Dial(waiting)])
+
+
+def join_room(room: str, action: str) -> str:
+    """For the caller: enter ``room``, which starts it and is what its waiting leg waits for; closed on leaving."""
+    return write_twiml([Dial(Conference(room, True, True, False), action)])
+
+
 def hang_up() -> str:
     """End the call."""
     return write_twiml([Hangup()])
@@ -153,12 +210,39 @@ def _verb(verb: Verb) -> str:
             return _element("Hangup", {})
         case Pause(length_s):
             return _element("Pause", {"length": str(length_s)})
-        case Dial(number, action, caller_id):
-            return _element("Dial", {"action": action, "callerId": caller_id}, _text(number))
+        case Dial():
+            attributes = {
+                "action": verb.action,
+                "callerId": verb.caller_id,
+                "timeout": "" if verb.timeout_s is None else str(verb.timeout_s),
+                "answerOnBridge": "true" if verb.answer_on_bridge else "",
+            }
+            return _element("Dial", attributes, _noun(verb.to))
         case Redirect(url, method):
             return _element("Redirect", {"method": method}, _text(url))
         case Unknown(name):
             raise ValueError(f"cannot write {name}")
+
+
+def _noun(noun: Number | Sip | Conference) -> str:
+    match noun:
+        case Number(number):
+            return _element("Number", {}, _text(number))
+        case Sip(uri):
+            return _element("Sip", {}, _text(uri))
+        case Conference():
+            attributes = {
+                "startConferenceOnEnter": _boolean(noun.starts),
+                "endConferenceOnExit": _boolean(noun.ends),
+                "beep": _boolean(noun.beep),
+                "statusCallback": noun.status_callback,
+                "statusCallbackEvent": " ".join(noun.events),
+            }
+            return _element("Conference", attributes, _text(noun.room))
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _element(name: str, attributes: Mapping[str, str], inner: str = "") -> str:
@@ -251,11 +335,43 @@ def _read(element: ElementTree.Element) -> Verb:
             length = element.get("length", "1")
             return Pause(int(length)) if re.fullmatch("[0-9]{1,5}", length) else Unknown("Pause")
         case "Dial":
-            numbers = element.findall("Number")
-            if len(numbers) != len(element) or len(numbers) > 1:  # a conference, a SIP leg, several at once
-                return Unknown("Dial")
-            return Dial(text, element.get("action", ""), element.get("callerId", ""))
+            return _read_dial(element, text)
         case "Redirect":
             return Redirect(text, element.get("method", "POST"))
         case tag:
             return Unknown(str(tag))
+
+
+def _read_dial(element: ElementTree.Element, text: str) -> Verb:
+    timeout = element.get("timeout", "")
+    if len(element) > 1 or (timeout and not re.fullmatch("[0-9]{1,5}", timeout)):  # several at once: not modelled
+        return Unknown("Dial")
+    child = element[0] if len(element) else None
+    noun: Number | Sip | Conference
+    match "Number" if child is None else child.tag:
+        case "Number":
+            noun = Number(text)
+        case "Sip":
+            noun = Sip(text)
+        case "Conference" if child is not None:
+            noun = Conference(
+                text,
+                _flag(child, "startConferenceOnEnter", True),
+                _flag(child, "endConferenceOnExit", False),
+                child.get("beep", "true").lower() != "false",
+                child.get("statusCallback", ""),
+                tuple(child.get("statusCallbackEvent", "").split()),
+            )
+        case _:
+            return Unknown("Dial")
+    return Dial(
+        noun,
+        element.get("action", ""),
+        element.get("callerId", ""),
+        int(timeout) if timeout else None,
+        _flag(element, "answerOnBridge", False),
+    )
+
+
+def _flag(element: ElementTree.Element, name: str, default: bool) -> bool:
+    return element.get(name, _boolean(default)).lower() == "true"

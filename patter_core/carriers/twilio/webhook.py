@@ -1,23 +1,26 @@
-"""Twilio's webhooks: form fields in, typed events out; and, for the simulator, the fields as Twilio sends them.
+"""Twilio's webhooks: form fields in, typed events out. The fields as Twilio sends them are made in ``webhook_peer``.
 
 Bodies are ``application/x-www-form-urlencoded``: parse them with ``carriers.form`` and check the signature over those
 very pairs first. Of a repeated name the first value counts. Unknown fields are normal: Twilio adds some any time.
 Source: twilio.com/docs/voice/twiml (request parameters), /docs/voice/api/call-resource (status callbacks),
-/docs/voice/answering-machine-detection, /docs/voice/twiml/recording, /docs/voice/twiml/stream, and recorded bodies.
+/docs/voice/answering-machine-detection, /docs/voice/twiml/recording, /docs/voice/twiml/stream, /docs/voice/twiml/dial,
+/docs/voice/twiml/conference, and recorded bodies.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
 
 from patter_core.carriers.carrier import (
+    Acknowledged,
     Answerer,
     CallOffered,
     CallStatus,
     CallStatusChanged,
     Direction,
+    LegJoined,
     MachineDetected,
     Malformed,
     MalformedCode,
@@ -25,25 +28,24 @@ from patter_core.carriers.carrier import (
     RecordingStatus,
     StreamChange,
     StreamChanged,
+    TransferEnded,
 )
 
 __all__ = [
-    "Pairs",
-    "machine_params",
+    "MAX_REF",
+    "parse_conference",
     "parse_machine",
     "parse_recording",
     "parse_status",
     "parse_stream",
+    "parse_transfer",
     "parse_voice",
-    "recording_params",
-    "rfc2822",
-    "status_params",
-    "stream_params",
+    "read_ref",
     "valid_call_sid",
-    "voice_params",
 ]
 
-Pairs = list[tuple[str, str]]
+MAX_REF = 256
+"""The longest name of a leg that is believed: ours are far shorter."""
 
 _CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
@@ -60,7 +62,6 @@ _STATUSES = {
     "failed": CallStatus.FAILED,
     "canceled": CallStatus.CANCELED,
 }
-_WIRE_STATUS = {status: wire for wire, status in _STATUSES.items() if wire != "answered"}
 _RECORDINGS = {
     "in-progress": RecordingStatus.IN_PROGRESS,
     "paused": RecordingStatus.IN_PROGRESS,
@@ -76,6 +77,23 @@ _STREAM_CHANGES = {
     "stream-stopped": StreamChange.STOPPED,
     "stream-error": StreamChange.ERROR,
 }
+# What a room reports; only who came in matters to us.
+_ROOM_EVENTS = frozenset(
+    {
+        "conference-start",
+        "conference-end",
+        "participant-leave",
+        "participant-mute",
+        "participant-unmute",
+        "participant-hold",
+        "participant-unhold",
+        "participant-modify",
+        "participant-speech-start",
+        "participant-speech-stop",
+        "announcement-end",
+        "announcement-fail",
+    }
+)
 
 
 def valid_call_sid(text: str) -> bool:
@@ -83,7 +101,18 @@ def valid_call_sid(text: str) -> bool:
     return _CALL_SID.fullmatch(text) is not None
 
 
-# --- the server's role -----------------------------------------------------------------------------------------------
+def read_ref(query: str) -> str:
+    """The name we gave a leg, from the query of the webhook's URL (``ref=``); '' when there is none worth believing:
+    longer than ``MAX_REF``, not UTF-8, or with a character that cannot be printed."""
+    for field in query.split("&"):
+        name, _, value = field.partition("=")
+        if name == "ref" and len(value) <= MAX_REF * 12:  # four bytes of UTF-8 are twelve characters escaped
+            try:
+                ref = unquote(value, errors="strict")
+            except ValueError:
+                return ""
+            return ref if len(ref) <= MAX_REF and ref.isprintable() else ""
+    return ""
 
 
 def parse_voice(pairs: Iterable[tuple[str, str]]) -> CallOffered | Malformed:
@@ -180,6 +209,38 @@ def parse_stream(pairs: Iterable[tuple[str, str]]) -> StreamChanged | Malformed:
     )
 
 
+def parse_transfer(pairs: Iterable[tuple[str, str]]) -> TransferEnded | Malformed:
+    """A ``<Dial>`` is over and Twilio asks what to do with the caller (``<Dial action>``).
+
+    A room (``<Conference>``) reports ``answered`` where a leg reports ``completed``. A leg that answered and hung up
+    before it was connected is ``completed`` too, but says ``DialBridged=false``: nobody talked. A ``<Dial>`` that we
+    cut short with another order reports ``completed`` as well; how this request is answered then counts for nothing.
+    """
+    fields = _fields(pairs)
+    call_id = fields.get("CallSid", "")
+    if not valid_call_sid(call_id):
+        return _BAD_CALL_SID
+    raw = fields.get("DialCallStatus", "")
+    if not raw:
+        return Malformed(MalformedCode.MISSING_FIELD, "DialCallStatus")
+    status = CallStatus.COMPLETED if raw == "answered" else _STATUSES.get(raw, CallStatus.UNKNOWN)
+    if raw == "completed" and fields.get("DialBridged", "").lower() == "false":
+        status = CallStatus.NO_ANSWER
+    return TransferEnded(call_id, status, raw, _number(fields, "DialCallDuration"))
+
+
+def parse_conference(pairs: Iterable[tuple[str, str]]) -> LegJoined | Acknowledged | Malformed:
+    """Something happened in a room (``<Conference statusCallback>``). The room's own events name no call."""
+    fields = _fields(pairs)
+    event, call_id = fields.get("StatusCallbackEvent", ""), fields.get("CallSid", "")
+    if not event:
+        return Malformed(MalformedCode.MISSING_FIELD, "StatusCallbackEvent")
+    joined = event == "participant-join"
+    if not valid_call_sid(call_id) and (call_id or joined):
+        return _BAD_CALL_SID
+    return LegJoined(call_id) if joined else Acknowledged(call_id, event[:64], event in _ROOM_EVENTS)
+
+
 _BAD_CALL_SID = Malformed(MalformedCode.BAD_CALL_SID, "CallSid is not CA and 32 hexadecimal digits")
 
 
@@ -211,177 +272,3 @@ def _answerer(raw: str) -> Answerer:
 def _number(fields: dict[str, str], name: str) -> int | None:
     text = fields.get(name, "")
     return int(text) if _NUMBER.fullmatch(text) else None
-
-
-# --- Twilio's role ---------------------------------------------------------------------------------------------------
-
-_API_VERSION = "2010-04-01"
-_DIRECTIONS = {"inbound": "inbound", "outbound": "outbound-api"}
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def voice_params(
-    call_sid: str,
-    account_sid: str,
-    caller: str,
-    callee: str,
-    direction: str = "inbound",
-    *,
-    status: str = "",
-    country: str = "US",
-) -> Pairs:
-    """What Twilio posts to a Voice URL, in the recorded order: numbers twice, places mostly empty."""
-    outbound = direction != "inbound"
-    return [
-        ("To", callee),
-        ("From", caller),
-        ("Called", callee),
-        ("Caller", caller),
-        ("FromCity", ""),
-        ("CalledState", ""),
-        ("FromZip", ""),
-        ("FromState", ""),
-        ("CallerCountry", country),
-        ("ToCountry", country),
-        ("FromCountry", country),
-        ("CalledCountry", country),
-        ("ToState", ""),
-        ("ToZip", ""),
-        ("CallerZip", ""),
-        ("CalledZip", ""),
-        ("CalledCity", ""),
-        ("CallerCity", ""),
-        ("ToCity", ""),
-        ("CallSid", call_sid),
-        ("CallStatus", status or ("in-progress" if outbound else "ringing")),
-        ("Direction", _DIRECTIONS.get(direction, direction)),
-        ("AccountSid", account_sid),
-        ("CallerState", ""),
-        ("ApiVersion", _API_VERSION),
-    ]
-
-
-def status_params(
-    call_sid: str,
-    account_sid: str,
-    caller: str,
-    callee: str,
-    status: CallStatus,
-    sequence: int,
-    at_s: int,
-    direction: str = "outbound",
-    *,
-    duration_s: int | None = None,
-    sip_code: int | None = None,
-    answered_by: str = "",
-    country: str = "US",
-) -> Pairs:
-    """What Twilio posts to a status callback. ``at_s`` is unix time. With ``duration_s`` the call is over."""
-    pairs = [
-        ("Called", callee),
-        ("ToState", ""),
-        ("CallerCountry", country),
-        ("Direction", _DIRECTIONS.get(direction, direction)),
-        ("Timestamp", rfc2822(at_s)),
-        ("CallbackSource", "call-progress-events"),
-    ]
-    if sip_code is not None:
-        pairs.append(("SipResponseCode", str(sip_code)))
-    pairs += [
-        ("CallerState", ""),
-        ("ToZip", ""),
-        ("SequenceNumber", str(sequence)),
-        ("CallSid", call_sid),
-        ("To", callee),
-        ("CallerZip", ""),
-        ("ToCountry", country),
-        ("CalledZip", ""),
-        ("ApiVersion", _API_VERSION),
-        ("CalledCity", ""),
-        ("CallStatus", _WIRE_STATUS[status]),
-    ]
-    if duration_s is not None:
-        pairs.append(("Duration", str(-(-duration_s // 60))))
-    pairs.append(("From", caller))
-    if duration_s is not None:
-        pairs.append(("CallDuration", str(duration_s)))
-    pairs += [
-        ("AccountSid", account_sid),
-        ("CalledCountry", country),
-        ("CallerCity", ""),
-        ("ToCity", ""),
-        ("FromCountry", country),
-        ("Caller", caller),
-        ("FromCity", ""),
-        ("CalledState", ""),
-        ("FromZip", ""),
-    ]
-    if answered_by:
-        pairs.append(("AnsweredBy", answered_by))
-    pairs.append(("FromState", ""))
-    return pairs
-
-
-def machine_params(call_sid: str, account_sid: str, answered_by: str, duration_ms: int) -> Pairs:
-    """What Twilio posts when asynchronous machine detection is done. ``answered_by`` is Twilio's word."""
-    return [
-        ("MachineDetectionDuration", str(duration_ms)),
-        ("CallSid", call_sid),
-        ("AnsweredBy", answered_by),
-        ("AccountSid", account_sid),
-    ]
-
-
-def recording_params(
-    call_sid: str,
-    account_sid: str,
-    recording_sid: str,
-    status: str,
-    duration_s: int,
-    at_s: int,
-    base_url: str = "https://api.twilio.com",
-) -> Pairs:
-    """What Twilio posts about a recording. ``at_s`` (unix time) is when it began."""
-    return [
-        ("AccountSid", account_sid),
-        ("CallSid", call_sid),
-        ("RecordingSid", recording_sid),
-        ("RecordingUrl", f"{base_url}/{_API_VERSION}/Accounts/{account_sid}/Recordings/{recording_sid}"),
-        ("RecordingStatus", status),
-        ("RecordingDuration", str(duration_s)),
-        ("RecordingChannels", "1"),
-        ("RecordingStartTime", rfc2822(at_s)),
-        ("ErrorCode", "0"),
-        ("RecordingSource", "OutboundAPI"),
-        ("RecordingTrack", "both"),
-    ]
-
-
-def stream_params(call_sid: str, account_sid: str, stream_sid: str, event: str, at_us: int, error: str = "") -> Pairs:
-    """What Twilio posts about a stream: ``stream-started``, ``stream-stopped``, ``stream-error``; unix microseconds."""
-    seconds, rest = divmod(at_us, 1_000_000)
-    pairs = [
-        ("StreamName", stream_sid),  # what an unnamed stream is called
-        ("StreamEvent", event),
-        ("CallSid", call_sid),
-        ("Timestamp", f"{_utc(seconds).strftime('%Y-%m-%dT%H:%M:%S')}.{rest:06d}000Z"),
-        ("AccountSid", account_sid),
-        ("StreamSid", stream_sid),
-    ]
-    if error:
-        pairs.append(("StreamError", error))
-    return pairs
-
-
-def rfc2822(at_s: int) -> str:
-    """Unix time as Twilio writes it, in any locale: ``Thu, 12 Feb 2026 11:48:25 +0000``."""
-    at = _utc(at_s)
-    return (
-        f"{_DAYS[at.weekday()]}, {at.day:02d} {_MONTHS[at.month - 1]} {at.year:04d} "
-        f"{at.hour:02d}:{at.minute:02d}:{at.second:02d} +0000"
-    )
-
-
-def _utc(at_s: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at_s)
