@@ -1,6 +1,7 @@
 """Call traces against ``patter_core``: ``run(case)`` says what is wrong, or None.
 
-``schema/trace.schema.json`` says what a trace is and lists the matchers.
+``schema/trace.schema.json`` says what a trace is and lists the matchers. A case that names ``carriers`` is run on each;
+``each(case)`` are the cases it stands for (``trace_carriers``).
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from patter_core.audio.formats import AudioFormat, Encoding
 from patter_core.call import words
 from patter_core.call.call import Call
 from patter_core.call.spec import CallSpec
-from patter_core.carriers.carrier import RestOutcome
+from patter_core.carriers.carrier import DialPlan, RecordingStep, RestOutcome
 from patter_core.config import AgentSpec, EchoSpec, EngineSpec, HandlerSpec, PipelineSpec
 from patter_core.contract import Fault
 from patter_core.reasons import EndReason
 from patter_core.settings import CallSettings
 
-__all__ = ["perform", "run"]
+from .trace_carriers import STREAM_URL, CarrierSide, each
+
+__all__ = ["each", "perform", "run"]
 
 _KINDS = {"string": str, "number": int | float, "object": dict, "list": list, "boolean": bool}
 _WAKE_UPS = 100_000
@@ -58,21 +61,45 @@ def _spec(config: dict[str, Any]) -> CallSpec:
             tts_format=AudioFormat(Encoding.L16, config.get("tts_rate", 8000)),
             fallback_text=config.get("fallback", "Sorry."),
         )
+    allow = config.get("transfer_allow")
     agent = AgentSpec(
         engine=engine,
+        system_prompt=config.get("system_prompt", ""),
         first_message=config.get("first_message", ""),
         language=config.get("language", "en"),
         barge_in_threshold_ms=config.get("barge_in_threshold", 300),
+        transfer_allow=None if allow is None else tuple(allow),
+        transfer_refused_message=config.get("transfer_refused", "Refused."),
+        transfer_failed_message=config.get("transfer_failed", "Failed."),
         callbacks={name: HandlerSpec(name) for name in config.get("callbacks", ())},
     )
+    webhooks = f"https://agent.example/webhooks/{config['carrier']}"
     return CallSpec(
         call_id=config["call_id"],
         carrier=config["carrier"],
         agent=agent,
         caller=config.get("caller", ""),
         callee=config.get("callee", ""),
+        direction="outbound" if "dial" in config else "inbound",
         account=config.get("account", ""),
+        webhooks=webhooks,
+        dial=_dial(config, webhooks) if "dial" in config else None,
+        recording=config.get("recording", False),
+        recording_announcement=config.get("recording_announcement", ""),
+        voicemail_message=config.get("voicemail_message", ""),
         settings=_settings(config.get("limits", {})),
+    )
+
+
+def _dial(config: dict[str, Any], webhooks: str) -> DialPlan:
+    dial = config["dial"]
+    return DialPlan(
+        to=config["callee"],
+        caller_id=config["caller"],
+        webhooks=webhooks,
+        ref=config["call_id"],
+        ring_timeout_s=dial.get("ring_timeout", 25_000) // 1000,
+        machine_detection=dial.get("machine_detection", False),
     )
 
 
@@ -107,12 +134,24 @@ def _resolve(given: Any, bound: _Bound, linear: int) -> Any:
     return given
 
 
-def _fact(given: dict[str, Any], bound: _Bound, config: dict[str, Any]) -> words.CallFact:
-    audio = given["type"] == "task_audio"
-    fact = _resolve(given, bound, config.get("tts_rate", 8000) if audio else 0)
+def _fact(given: dict[str, Any], bound: _Bound, config: dict[str, Any], side: CarrierSide) -> words.CallFact:
+    linear = config.get("tts_rate", 8000) if given["type"] == "task_audio" else 0
+    if given["type"] == "stream_said" and side.hears.encoding is Encoding.L16:
+        linear = side.hears.rate
+    fact = _resolve(given, bound, linear)
     match fact["type"]:
+        case "begun":
+            dialled = "dial" in config
+            return words.Begun("" if dialled else STREAM_URL, "" if dialled else "ticket")
+        case "stream_minted":
+            return words.StreamMinted(fact.get("url", STREAM_URL), "ticket")
+        case "reported":
+            return side.reports(fact)
         case "stream_came":
+            side.came()
             return words.StreamCame()
+        case "stream_said":
+            return words.CarrierSaid(side.says(fact))
         case "carrier_said":
             text = fact["text"]
             return words.CarrierSaid(text if isinstance(text, str) else json.dumps(text))
@@ -129,10 +168,20 @@ def _fact(given: dict[str, Any], bound: _Bound, config: dict[str, Any]) -> words
         case "task_raised":
             return words.TaskRaised(fact["name"], Fault.USER, "raised")
         case "rest_done":
-            outcome = fact["outcome"]
-            return words.RestDone(fact["name"], None if outcome is None else RestOutcome(outcome), "")
+            outcome = None if fact["outcome"] is None else RestOutcome(fact["outcome"])
+            return words.RestDone(fact["name"], outcome, "", fact.get("value", ""), fact.get("safe", False))
         case "end_wanted":
-            return words.EndWanted(EndReason(fact["reason"]), fact.get("keep_stream", False))
+            return words.EndWanted(EndReason(fact["reason"]), fact.get("keep_stream", False), fact.get("gently", False))
+        case "transfer_wanted":
+            return words.TransferWanted(
+                fact["to"], fact.get("summary", ""), fact.get("by_model", False), fact.get("ask", "")
+            )
+        case "keys_wanted":
+            return words.KeysWanted(fact["digits"], fact.get("gap", 300), fact.get("ask", ""))
+        case "collect_wanted":
+            return words.CollectWanted(fact["ask"], fact["most"], fact["terminator"], fact["timeout"] / 1000)
+        case "recording_wanted":
+            return words.RecordingWanted(RecordingStep(fact["step"]), fact.get("ask", ""))
         case "leg_ended":
             return words.LegEnded()
         case "say_wanted":
@@ -166,8 +215,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _order(order: words.CallOrder) -> dict[str, Any]:
+def _order(order: words.CallOrder, side: CarrierSide | None) -> dict[str, Any]:
     match order:
+        case words.ToCarrier(text) if side is not None:
+            return side.told(text)
+        case words.Rest(name, request) if side is not None:
+            return side.asked(name, request)
         case words.ToCarrier(text):
             return {"type": "to_carrier", "text": json.loads(text)}
         case words.Rest(name, request):
@@ -179,19 +232,23 @@ def _order(order: words.CallOrder) -> dict[str, Any]:
     return found
 
 
-def _media(order: dict[str, Any]) -> bool:
-    return order["type"] == "to_carrier" and order["text"]["event"] == "media"
+def _media(order: dict[str, Any]) -> tuple[dict[str, Any], str] | None:
+    """Where an order holds audio, and under which name."""
+    if order["type"] == "to_stream" and order["event"] == "media":
+        return order, "audio"
+    if order["type"] == "to_carrier" and order["text"]["event"] == "media":
+        return order["text"]["media"], "payload"
+    return None
 
 
 def _merged(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Audio in adjacent messages is one piece of audio: how it is cut is not protocol."""
     out: list[dict[str, Any]] = []
     for order in orders:
-        if out and _media(order) and _media(out[-1]):
-            media = out[-1]["text"]["media"]
-            media["payload"] = b64encode(
-                b64decode(media["payload"]) + b64decode(order["text"]["media"]["payload"])
-            ).decode()
+        more, before = _media(order), _media(out[-1]) if out else None
+        if more is not None and before is not None:
+            (holder, name), (source, its) = before, more
+            holder[name] = b64encode(b64decode(holder[name]) + b64decode(source[its])).decode()
         else:
             out.append(order)
     return out
@@ -252,25 +309,30 @@ def perform(case: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[st
     """The steps with what the machine ordered and when it wants to be woken (in milliseconds, rounded up), and what is
     bound: whoever compares a step binds the names the next one may need."""
     config, bound = case["config"], _Bound()
-    call = Call(0, _spec(config))
+    call, side = Call(0, _spec(config)), CarrierSide(config)
+    reads = side if "on" in case else None
     for step in case["steps"]:
-        orders: list[words.CallOrder] = []
+        orders: list[dict[str, Any]] = []
         for at in _times(step):
             for _ in range(_WAKE_UPS):
                 deadline = call.deadline
                 if deadline is None or deadline > at:
                     break
-                orders += call.handle(deadline, words.Ticked())
+                orders += [_order(order, reads) for order in call.handle(deadline, words.Ticked())]
             else:
                 raise AssertionError(f"spinning at {at} us")
-            orders += call.handle(at, _fact(step["in"], bound, config))
+            fact = _fact(step["in"], bound, config, side)
+            orders += [_order(order, reads) for order in call.handle(at, fact)]
         deadline = call.deadline
         wake = None if deadline is None else -(-deadline // 1000)
-        yield step, _merged([_order(order) for order in orders]), wake, bound
+        yield step, _merged(orders), wake, bound
 
 
 def run(case: dict[str, Any]) -> str | None:
     """What is wrong with our answers, or None."""
+    if "carriers" in case:
+        problems = ((one["id"], run(one)) for one in each(case))
+        return next((f"{name}: {problem}" for name, problem in problems if problem is not None), None)
     config = case["config"]
     for number, (step, found, wake, bound) in enumerate(perform(case)):
         where = f"step {number} ({step['at_ms']} ms)"
@@ -279,7 +341,7 @@ def run(case: dict[str, Any]) -> str | None:
             kinds = [order["type"] for order in found]
             return f"{where}: {kinds} instead of {[order['type'] for order in expected]}: {json.dumps(found)[:3000]}"
         for n, (order, wanted) in enumerate(zip(found, expected, strict=True)):
-            linear = config.get("stt_rate", 8000) if order["type"] == "run" else 0
+            linear = config.get("stt_rate", 8000) if order["type"] == "run" else order.get("linear", 0)
             if (problem := _differs(order, wanted, bound, linear, f"{where} out/{n}")) is not None:
                 return problem
         if "wake_ms" in step and step["wake_ms"] != wake:

@@ -65,7 +65,7 @@ def _of(case: dict[str, Any], carrier: str) -> dict[str, Any]:
     dialled = "dial" in case["config"]
     names = {"carrier": carrier, "call_id": ids["dial" if dialled else "call"], "account": ids["account"]}
     own: dict[str, Any] = _chosen({name: value for name, value in case.items() if name != "carriers"}, carrier)
-    return {**own, "id": f"{case['id']}@{carrier}", "config": {**own["config"], **names}}
+    return {**own, "id": f"{case['id']}@{carrier}", "on": carrier, "config": {**own["config"], **names}}
 
 
 def _chosen(value: Any, carrier: str) -> Any:
@@ -101,12 +101,13 @@ _FRAME_MS = 20
 class CarrierSide:
     """What a carrier has to remember: its stream, and the name that it echoes in the reports of the other leg."""
 
-    def __init__(self, carrier: str, dialled: bool) -> None:
-        self.carrier = carrier
+    def __init__(self, config: dict[str, Any]) -> None:
+        carrier = self.carrier = config["carrier"]
         self.hears = PCMU_8K
         self.plays = PCMU_8K
         self._ids = IDS[carrier]
-        self._dialled = dialled
+        self._dialled = "dial" in config
+        self._parameters = {"caller": config.get("caller", ""), "callee": config.get("callee", "")}
         self._peer: TwilioStreamPeer | TelnyxStreamPeer | None = None
         self._streams = 0
         self._clock_ms = 0
@@ -148,7 +149,7 @@ class CarrierSide:
     def _start(self, fact: dict[str, Any]) -> str:
         self.hears = _format(fact.get("codec", "pcmu/8000"))
         self.plays = _format(fact.get("plays", fact.get("codec", "pcmu/8000")))
-        again = self._fresh(fact.get("call", self._ids["call"]), fact.get("parameters", {}))
+        again = self._fresh(fact.get("call", self._ids["call"]), fact.get("parameters", self._parameters))
         text = again.start()
         if self._peer is None or self._peer.state is StreamState.CONNECTING:
             self._peer = again
@@ -194,7 +195,7 @@ class CarrierSide:
         path = url.path + (f"?{url.query}" if url.query else "")
         read = _twilio if self.carrier == "twilio" else _telnyx
         order = name.rpartition(":")[0]
-        found = {field: value for field, value in read(request.method, path, request.body)}
+        found = dict(read(request.method, path, request.body))
         ref = found.pop("ref", "")
         if order in ("send", "consult"):
             self._other_ref = ref
@@ -269,8 +270,9 @@ def _telnyx(method: str, path: str, body: bytes) -> _Fields:
             yield "step", step.value
         case telnyx_rest.BridgeWanted(other=other):
             yield "other", other
-        case telnyx_rest.AnswerWanted(stream=telnyx_rest.StreamWish(url=url, plays=plays)) | telnyx_rest.StreamWanted(
-            stream=telnyx_rest.StreamWish(url=url, plays=plays)
+        case (
+            telnyx_rest.AnswerWanted(stream=telnyx_rest.StreamWish(url=url, plays=plays))
+            | telnyx_rest.StreamWanted(stream=telnyx_rest.StreamWish(url=url, plays=plays))
         ):
             yield "stream", url
             yield "codec", f"{plays.encoding.value}/{plays.rate}" if plays else ""

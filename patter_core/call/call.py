@@ -287,10 +287,10 @@ class Call:
     def _look_around(self, now: int, out: list[CallOrder]) -> None:
         """What follows from this step in the conversation."""
         talk = self._conversation
-        if talk.played:
-            for item in talk.played:
+        if talk.mouth.pressed:
+            for item in talk.mouth.pressed:
                 self._answer_ask(self._pressing.pop(item, ""), True, out)
-            talk.played.clear()
+            talk.mouth.pressed.clear()
         if talk.voices and self._screening.stage is Screened.WAITING:
             self._cues(now, self._screening.spoke(), out)
         if talk.gave_up is not None and self.state in _LIVE:
@@ -305,7 +305,7 @@ class Call:
         if self._leaving is not None:
             self._maybe_leave(now, out)
         if self.state is CallState.TALKING:
-            talk.tape(now, out)
+            talk.mouth.tape(now, out)
 
     def _tick(self, now: int, out: list[CallOrder]) -> None:
         """Fire what is due: the call's own timers oldest first; each part's deadlines all at once."""
@@ -882,7 +882,7 @@ class Call:
         started = self._started_at if self._started_at >= 0 else now
         payload = self._conversation.end_payload(now, self.reason.value, started, self._frames_in, self._malformed)
         payload["recording"] = payloads.recording(self.spec, self._recording, now)
-        if self._conversation.taped:
+        if self._conversation.mouth.taped:
             payload["recording_path"] = payloads.recording_path(self.spec)
         if self.spec.dial is not None:
             payload["outcome"] = outcome_of(self.reason, self._started_at >= 0, self._leg.progress.status)

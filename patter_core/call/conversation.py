@@ -11,8 +11,7 @@ import enum
 from collections import deque
 from typing import Any
 
-from ..audio.formats import AudioFormat, Encoding
-from ..audio.tones import dtmf
+from ..audio.formats import AudioFormat
 from ..audio.transcode import Transcoder
 from ..carriers.carrier import MediaStream
 from ..config import AgentSpec, fill
@@ -46,25 +45,16 @@ from ..settings import us
 from . import payloads
 from .callbacks import Callbacks
 from .metrics import TurnMetrics
-from .playback import Heard, Media, Playback, Played, SetMark
-from .recorder import Recorder
+from .mouth import Cut, Mouth, Words
 from .spec import CallSpec
-from .transcript import Line, Transcript, Utterance
+from .transcript import Line, Transcript
 from .turns import Turns
-from .words import CallOrder, Drop, Run, Tape, TaskAudio, TaskRaised, TaskYielded, Tell, ToCarrier
+from .words import CallOrder, Drop, Run, TaskAudio, TaskRaised, TaskReturned, TaskYielded, Tell
 
 __all__ = ["Conversation"]
 
 _EARLY_SAYS = 16
 """Lines the application wants spoken before there is a voice; more are the newest."""
-
-
-_LAST_PIECES = 64
-"""Of a recording, when its call ends: ten megabytes, or as many minutes of which nothing was written yet."""
-
-_PAUSES = {"w": 500, "W": 1000}  # milliseconds, as both carriers' REST APIs spell them
-_TONE_PAUSE_MS = 50
-"""The least silence between two tones (ITU-T Q.24 asks receivers to take 40 ms)."""
 
 
 class Phase(enum.Enum):
@@ -101,28 +91,21 @@ class Conversation:
         self._settings = spec.settings
         self._agent: AgentSpec = spec.agent
         self._phase = Phase.WAITING
-        self._stream: MediaStream | None = None
         self._engine: Engine | None = None
-        self._playback: Playback | None = None
         self._to_engine: Transcoder | None = None
-        self._to_line: Transcoder | None = None
         self._line: AudioFormat | None = None  # what we hear
-        self._sends: AudioFormat | None = None  # what we send
+        self.mouth = Mouth(spec.settings, bool(spec.local_recording))
         self.callbacks = Callbacks(spec.call_id, spec.agent.callbacks, spec.settings)
         self._early: deque[tuple[int, bytes]] = deque()  # when it came, and what the caller said, before the engine
         self._early_bytes = 0
         self._early_says: deque[str] = deque(maxlen=_EARLY_SAYS)
         self._transcript = Transcript(spec.settings.transcript)
-        self._utterances: dict[str, Utterance] = {}
         self._turns = Turns(spec.settings.transcript)
         self._voice = Voice.QUIET
         self._enough = False  # the engine was told to produce no more speech for now
-        self._recorder: Recorder | None = None
         self._says = 0
         self._manner = Manner.OPEN
         self._first = ""  # the first message, while it waits for its cue
-        self._tones: set[str] = set()  # items of keys being pressed: nobody barges in on those
-        self.played: list[str] = []  # of those, the ones that were heard whole; whoever looks takes them
         self.voices = 0  # times the caller has spoken or pressed a key
         self.gave_up: GaveUp | None = None
         self.frames_dropped = 0
@@ -144,26 +127,13 @@ class Conversation:
         """A stream started: its audio is in ``line``, and ours must be in ``sends`` where that is another format. The
         first one starts the conversation; a later one continues it."""
         out: list[CallOrder] = []
-        self._stream = stream
-        sends = sends or line
         if line != self._line:
             self._line = line
             self._early.clear()
             self._early_bytes = 0
             if self._engine is not None:
                 self._to_engine = Transcoder(line, self._engine.hears)
-        if sends != self._sends:
-            self._sends = sends
-            if self._engine is not None:
-                self._to_line = Transcoder(self._engine.speaks, sends)
-        if self._playback is None:
-            self._playback = Playback(sends, self._settings)
-        self._playback.attach(now, sends)
-        if self._spec.local_recording:
-            if self._recorder is None:
-                settle_s = max(3.0, self._settings.mark_patience_s + 1)
-                self._recorder = Recorder(line.rate, settle_s=settle_s)
-            self._recorder.attach(now, line, sends)
+        self.mouth.attach(now, stream, line, sends or line)
         if self._phase is Phase.WAITING and self.callbacks.wants("on_call_start"):
             self._phase = Phase.STARTING
             out += self.callbacks.call(now, "on_call_start", payloads.start(self._spec, parameters))
@@ -177,9 +147,9 @@ class Conversation:
     def detach(self, now: int) -> list[CallOrder]:
         """The stream is gone: what was in the air is settled as heard or not, and nothing is said into the void."""
         out: list[CallOrder] = []
-        if self._stream is not None:
+        if self.mouth.open:
             self._interrupt(now, out, tell=False)
-            self._stream = None
+            self.mouth.detach()
             if self._engine is not None and self._phase is Phase.TALKING:
                 self._enough = True
                 self._obey(now, self._engine.handle(now, SpeechEnough()), out)
@@ -188,15 +158,14 @@ class Conversation:
     def _started(self, now: int, out: list[CallOrder]) -> None:
         """``on_call_start`` had its say."""
         if self._phase is Phase.STARTING:
-            if self._stream is None:
-                self._phase = Phase.READY
-            else:
+            if self.mouth.open:
                 self._begin(now, out)
+            else:
+                self._phase = Phase.READY
 
     def _begin(self, now: int, out: list[CallOrder]) -> None:
         agent, spec, line = self._agent, self._spec, self._line
         assert line is not None
-        assert self._sends is not None
         self._phase = Phase.TALKING
         first = fill(agent.first_message, agent.variables)
         if spec.recording_announcement:
@@ -215,7 +184,7 @@ class Conversation:
         )
         engine = self._engine = build_engine(agent.engine, context, self._settings)
         to_engine = self._to_engine = Transcoder(line, engine.hears)
-        self._to_line = Transcoder(engine.speaks, self._sends)
+        self.mouth.speak_as(engine.speaks)
         self._obey(now, engine.begin(now), out)
         while self._early:  # at the times it came, or every latency of this turn would be wrong
             at, payload = self._early.popleft()
@@ -231,8 +200,7 @@ class Conversation:
 
     def hear(self, now: int, payload: bytes, timestamp_ms: int = 0, chunk: int = 0) -> list[CallOrder]:
         """One frame of the caller, at this time of the carrier's media clock. The hot path."""
-        if self._recorder is not None:
-            self._recorder.caller(now, timestamp_ms, payload, chunk)
+        self.mouth.heard(now, timestamp_ms, payload, chunk)
         engine, to_engine = self._engine, self._to_engine
         if engine is None or to_engine is None:
             if self._phase is Phase.STARTING and payload:
@@ -262,13 +230,9 @@ class Conversation:
     def mark(self, now: int, name: str) -> list[CallOrder]:
         """The carrier returned a mark."""
         out: list[CallOrder] = []
-        if self._playback is not None:
-            before = self._playback.confirmed
-            for played in self._playback.mark_returned(now, name):
-                self._played(now, played.item, out)
-            if self._recorder is not None and self._playback.confirmed != before:
-                self._recorder.agent_played(now, self._playback.confirmed)
-            self._pump(now, out)
+        for item in self.mouth.mark(now, name):
+            self._played(now, item, out)
+        self._pump(now, out)
         return out
 
     def pressed(self, now: int, keys: str) -> list[CallOrder]:
@@ -282,23 +246,9 @@ class Conversation:
         return out
 
     def press(self, now: int, item: str, digits: str, gap_ms: int, tone_ms: int) -> list[CallOrder]:
-        """Press keys in-band: their tones go between what is being said and what is said next. ``played`` tells when
-        they were heard."""
+        """Press keys in-band, between what is being said and what is said next."""
         out: list[CallOrder] = []
-        playback, sends = self._playback, self._sends
-        if playback is None or sends is None or self._stream is None:
-            return out
-        to_line = Transcoder(AudioFormat(Encoding.L16, sends.rate), sends)
-        pause = max(_TONE_PAUSE_MS, gap_ms - tone_ms)
-        pcm = b"".join(
-            bytes(2 * sends.rate * _PAUSES[key] // 1000)
-            if key in _PAUSES
-            else dtmf(key, tone_ms, sends.rate) + bytes(2 * sends.rate * pause // 1000)
-            for key in digits
-        )
-        playback.queue(item, to_line.process(pcm) + to_line.flush())
-        playback.end(item)
-        self._tones.add(item)
+        self.mouth.press(item, digits, gap_ms, tone_ms)
         self._pump(now, out)
         return out
 
@@ -325,8 +275,10 @@ class Conversation:
         if self._manner is not Manner.HUSHED:
             self._manner = Manner.HUSHED
             self._voice = Voice.QUIET
-            if self._playback is not None and self._stream is not None:
+            if self.mouth.open:
                 self._interrupt(now, out, tell=True, barged=False)
+            if self._engine is not None and self._phase is Phase.TALKING:
+                self._obey(now, self._engine.handle(now, Interrupted("", 0, "")), out)  # nor what it is thinking of
             self._early_says.clear()
         return out
 
@@ -349,10 +301,10 @@ class Conversation:
         """Something is being said, or about to be."""
         if self.starting:
             return True
-        if self._phase is not Phase.TALKING or self._stream is None:
+        if self._phase is not Phase.TALKING or not self.mouth.open:
             return False
         assert self._engine is not None
-        return self._engine.busy or (self._playback is not None and self._playback.audible(now))
+        return self._engine.busy or self.mouth.audible(now)
 
     @property
     def caller_speaking(self) -> bool:
@@ -376,9 +328,8 @@ class Conversation:
     def pressure(self, now: int, high: bool) -> list[CallOrder]:
         """The media socket does not keep up (or does again)."""
         out: list[CallOrder] = []
-        if self._playback is not None:
-            self._playback.held = high
-            self._pump(now, out)
+        self.mouth.hold(high)
+        self._pump(now, out)
         return out
 
     # --- tasks -------------------------------------------------------------------------------------------------------
@@ -411,10 +362,9 @@ class Conversation:
             engine = self._engine.deadline
             if engine is not None and (at is None or engine < at):
                 at = engine
-        if self._playback is not None and self._stream is not None:
-            playback = self._playback.deadline
-            if playback is not None and (at is None or playback < at):
-                at = playback
+        mouth = self.mouth.deadline
+        if mouth is not None and (at is None or mouth < at):
+            at = mouth
         return at
 
     def tick(self, now: int) -> list[CallOrder]:
@@ -452,6 +402,8 @@ class Conversation:
             match order:
                 case Run() | Drop():
                     out.append(order)
+                case AskReply(task) if self._manner is Manner.HUSHED:
+                    self._obey(now, self._engine.handle(now, TaskReturned(task)), out)  # type: ignore[union-attr]
                 case AskReply(task, text):
                     reply = self._agent.engine.reply  # type: ignore[union-attr]  # only a pipeline asks
                     payload = payloads.message(self._spec, text, self._transcript.history(self._settings.history))
@@ -469,74 +421,40 @@ class Conversation:
                 case ReplyBegan(item):
                     self._turns.began(now, item)
                 case Saying(item, text):
-                    self._saying(now, item, text)
+                    self.mouth.saying(item, self._turns.saying(now, item, text), text)
                 case Said(item):
-                    if item in self._utterances:
-                        self._utterances[item].said()
+                    self.mouth.said(item)
                 case SpeechEnded(item):
-                    self._speech_ended(now, item, out)
+                    if not self.mouth.ended(item):
+                        self._played(now, item, out)  # there was nothing to hear it on
                 case StageFailed(stage, detail):
                     out.append(Tell(SpeechFailed(self._spec.call_id, stage, detail)))
                 case GaveUp():
                     self.gave_up = order
 
-    def _saying(self, now: int, item: str, text: str) -> None:
-        turn = self._turns.saying(now, item, text)
-        utterance = self._utterances.get(item)
-        if utterance is None:
-            utterance = self._utterances[item] = Utterance(item, turn)
-        utterance.saying(text)
-
     def _speak(self, now: int, order: Speak, out: list[CallOrder]) -> None:
-        playback, to_line = self._playback, self._to_line
-        if playback is None or to_line is None or self._stream is None:
-            return
-        audio = order.audio if to_line.passthrough else to_line.process(order.audio)
-        utterance = self._utterances.get(order.item)
-        if utterance is not None:
-            assert self._sends is not None
-            utterance.audio(self._sends.duration_us(len(audio)))
+        known, dropped = self.mouth.speak(order.item, order.audio, order.live)
+        if known:
             self._turns.audio(now, order.item)
-        if playback.queue(order.item, audio, order.live):
+        if dropped:
             if not self.frames_dropped:
                 out.append(Tell(FramesDropped(self._spec.call_id, 1)))
             self.frames_dropped += 1
-        if not order.live and not self._enough and playback.queued_us > us(self._settings.speech_ahead_s):
+        if not order.live and not self._enough and self.mouth.queued_us > us(self._settings.speech_ahead_s):
             self._enough = True
             assert self._engine is not None
             self._obey(now, self._engine.handle(now, SpeechEnough()), out)
 
-    def _speech_ended(self, now: int, item: str, out: list[CallOrder]) -> None:
-        playback, to_line = self._playback, self._to_line
-        if playback is None or to_line is None or self._stream is None:
-            self._played(now, item, out)  # there was nothing to hear it on
-            return
-        if tail := to_line.flush():  # the last milliseconds are still in the resampler
-            playback.queue(item, tail)
-            if item in self._utterances:
-                assert self._sends is not None
-                self._utterances[item].audio(self._sends.duration_us(len(tail)))
-        playback.end(item)
-
     def _pump(self, now: int, out: list[CallOrder]) -> None:
-        playback, stream = self._playback, self._stream
-        if playback is None or stream is None:
+        mouth = self.mouth
+        if not mouth.open:
             return
-        if self._voice is Voice.INSISTING:
-            self._maybe_interrupt(now, out)  # and speech that comes while the caller is already speaking is not begun
-        for order in playback.pump(now):
-            kind = type(order)
-            if kind is Media:
-                if self._recorder is not None:
-                    self._recorder.agent_sent(now, order.payload)  # type: ignore[union-attr]
-                out.append(ToCarrier(stream.media(order.payload)))  # type: ignore[union-attr]
-            elif kind is SetMark:
-                out.append(ToCarrier(stream.mark(order.name)))  # type: ignore[union-attr]
-            else:
-                assert isinstance(order, Played)
-                self._played(now, order.item, out)
-        self._turns.sent(playback.sent_at)
-        if self._enough and playback.queued_us <= us(self._settings.speech_ahead_s) // 2:
+        if self._voice is Voice.INSISTING and not mouth.pressing and mouth.audible(now):
+            self._interrupt(now, out, tell=True)  # and speech that comes while the caller still speaks is not begun
+        for item in mouth.pump(now, out):
+            self._played(now, item, out)
+        self._turns.sent(mouth.sent_at)
+        if self._enough and mouth.queued_us <= us(self._settings.speech_ahead_s) // 2:
             self._enough = False
             self._tell_engine(now, SpeechWanted(), out)
 
@@ -550,20 +468,13 @@ class Conversation:
 
     def _played(self, now: int, item: str, out: list[CallOrder]) -> None:
         """Whatever there is of this item was heard."""
-        if item in self._tones:
-            self._tones.discard(item)
-            self.played.append(item)
-            return
-        utterance = self._utterances.pop(item, None)
-        self._spoken(now, item, utterance, "" if utterance is None else utterance.text, False, out)
+        self._spoken(now, self.mouth.words(item), False, out)
 
-    def _spoken(
-        self, now: int, item: str, utterance: Utterance | None, text: str, interrupted: bool, out: list[CallOrder]
-    ) -> None:
+    def _spoken(self, now: int, words: Words, interrupted: bool, out: list[CallOrder]) -> None:
         wall = self._wall(now)
-        if text and utterance is not None:
-            self._add_line(now, Line("assistant", text, wall, utterance.turn, interrupted), out)
-        self._closed(now, self._turns.spoken(item, wall, text, interrupted), out)
+        if words.text:
+            self._add_line(now, Line("assistant", words.text, wall, words.turn, interrupted), out)
+        self._closed(now, self._turns.spoken(words.item, wall, words.text, interrupted), out)
 
     def _closed(self, now: int, turns: list[TurnMetrics], out: list[CallOrder]) -> None:
         for turn in turns:
@@ -580,45 +491,23 @@ class Conversation:
         if self._voice is Voice.SPEAKING and self._engine.voiced_us >= threshold:
             self._voice = Voice.INSISTING
 
-    def _maybe_interrupt(self, now: int, out: list[CallOrder]) -> None:
-        if self._tones or self._playback is None or self._stream is None:
-            return
-        if self._playback.audible(now):
-            self._interrupt(now, out, tell=True)
-
     def _interrupt(self, now: int, out: list[CallOrder], tell: bool, barged: bool = True) -> None:
         """Stop the agent. ``tell`` the carrier; it was the caller who ``barged`` in."""
-        playback = self._playback
-        assert playback is not None
-        self._turns.sent(playback.sent_at)
-        if self._recorder is not None:
-            self._recorder.agent_cleared(now, playback.heard_position(now))
-        heard, at_carrier = playback.clear(now)
-        if at_carrier and tell and self._stream is not None:
-            out.append(ToCarrier(self._stream.clear()))
-        if self._to_line is not None:
-            self._to_line.reset()  # or the end of what was cut would begin what is said next
+        mouth = self.mouth
+        self._turns.sent(mouth.sent_at)
         self._enough = False
-        for item in heard:
-            self._settle(now, item, tell and barged, out)
-        for name in dict.fromkeys([*self._utterances, *self._turns.open]):  # known, but no audio had come yet
-            self._settle(now, Heard(name, 0, 0), False, out)
+        for cut in mouth.clear(now, out, tell):
+            self._cut(now, cut, tell and barged, out)
+        for item in dict.fromkeys([*mouth.unheard, *self._turns.open]):  # known, but no audio had come yet
+            self._cut(now, Cut(mouth.forget(item), 0, 0, False), False, out)
 
-    def _settle(self, now: int, item: Heard, tell: bool, out: list[CallOrder]) -> None:
-        if item.whole:
-            self._played(now, item.item, out)
-            return
-        if item.item in self._tones:
-            self._tones.discard(item.item)
-            return
-        utterance = self._utterances.pop(item.item, None)
-        text = "" if utterance is None else utterance.heard(item.heard_us)
-        if tell:
-            event = BargedIn(self._spec.call_id, item.item, item.heard_us // 1000, item.dropped_us // 1000)
-            out.append(Tell(event))
-        self._spoken(now, item.item, utterance, text, True, out)
-        if self._engine is not None and self._phase is Phase.TALKING:
-            self._obey(now, self._engine.handle(now, Interrupted(item.item, item.heard_us, text)), out)
+    def _cut(self, now: int, cut: Cut, tell: bool, out: list[CallOrder]) -> None:
+        words = cut.words
+        if tell and not cut.whole:
+            out.append(Tell(BargedIn(self._spec.call_id, words.item, cut.heard_us // 1000, cut.dropped_us // 1000)))
+        self._spoken(now, words, not cut.whole, out)
+        if not cut.whole and self._engine is not None and self._phase is Phase.TALKING:
+            self._obey(now, self._engine.handle(now, Interrupted(words.item, cut.heard_us, words.text)), out)
 
     # --- what is told ------------------------------------------------------------------------------------------------
 
@@ -641,38 +530,12 @@ class Conversation:
 
     def counts(self) -> tuple[int, int, int]:
         """Media messages sent, marks played, marks discarded."""
-        playback = self._playback
-        if playback is None:
-            return 0, 0, 0
-        return playback.frames_out, playback.marks_played + playback.marks_assumed, playback.marks_discarded
-
-    def tape(self, now: int, out: list[CallOrder]) -> None:
-        """Hand out the next piece of the recording, if there is one worth writing."""
-        if self._recorder is not None and (data := self._recorder.take(now)):
-            out.append(Tape(data))
-
-    def _end_tape(self, now: int, out: list[CallOrder]) -> None:
-        recorder = self._recorder
-        if recorder is None:
-            return
-        recorder.finish(now)
-        for _ in range(_LAST_PIECES):
-            if not (data := recorder.take(now)):
-                break
-            out.append(Tape(data))
-        if recorder.data_bytes:
-            offset, header = recorder.patch()
-            out.append(Tape(header, offset))
-
-    @property
-    def taped(self) -> bool:
-        """There is a recording of our own."""
-        return self._recorder is not None and self._recorder.data_bytes > 0
+        return self.mouth.counts()
 
     def end(self, now: int) -> list[CallOrder]:
         """Stop talking and listening; settle what was heard. Callbacks still run."""
         out = self.detach(now)
-        self._end_tape(now, out)
+        self.mouth.end_tape(now, out)
         if self._engine is not None and self._phase is Phase.TALKING:
             self._obey(now, self._engine.handle(now, Ended()), out)
         self._closed(now, self._turns.end(self._wall(now)), out)

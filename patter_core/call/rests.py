@@ -19,7 +19,8 @@ _AGAIN = (RestOutcome.RETRY, RestOutcome.NOT_YET, None)
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
-    """An order is done with. ``outcome`` is None when no answer came in time; ``value`` is the id of what was made."""
+    """An order is done with. ``outcome`` is None when no answer came in time, or none that says whether an order that
+    must be done once was; ``value`` is the id of what was made."""
 
     tag: str
     outcome: RestOutcome | None
@@ -91,7 +92,10 @@ class Rests:
             return None
         entry.name = ""  # done with; or another try would come too late, and this is what there is to say
         self.drop(tag, [])
-        return Settled(tag, fact.outcome, fact.detail, fact.value)
+        outcome = fact.outcome
+        if entry.once and outcome in _AGAIN:
+            outcome = RestOutcome.REFUSED if harmless else None
+        return Settled(tag, outcome, fact.detail, fact.value)
 
     def tick(self, now: int, out: list[CallOrder]) -> list[Settled]:
         """Repeat what is due; give up what has taken too long."""

@@ -313,7 +313,8 @@ class PatterBase:
         handlers = dict(_BUILT_IN)
         orders = Orders()
         wired = self._callbacks(callbacks, orders)
-        place, passage = self._place(tunnel or self._tunnel, port)
+        given = [listener] if isinstance(listener, socket.socket) else list(listener or ())
+        place, passage = self._place(tunnel or self._tunnel, given[0].getsockname()[1] if given else port)
         specs = {
             number: resolve_agent(one, wired, handlers, f"{number}:" if number else "")
             for number, one in agents.items()
@@ -355,14 +356,12 @@ class PatterBase:
         board = Switchboard(config, epoch=_epoch(), seed=os.urandom(32))
         if passage is not None and passage.ours and host == "0.0.0.0":
             host = "127.0.0.1"  # visitors come through the tunnel, and no other way
-        if listener is None:
+        if not given:
             try:
-                listeners = [listen(host, port)]
+                given = [listen(host, port)]
             except OSError as exc:
                 raise PatterConnectionError(f"cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
-        else:
-            listeners = [listener] if isinstance(listener, socket.socket) else list(listener)
-        return App(board, handlers, self._secrets(), listeners, logged(on_event), server_tls, orders, wired)
+        return App(board, handlers, self._secrets(), given, logged(on_event), server_tls, orders, wired)
 
     def _carrier_named(self, name: str) -> CarrierSpec:
         for carrier in self.carriers:

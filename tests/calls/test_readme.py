@@ -31,16 +31,18 @@ def test_the_whole_server(loop, tmp_path, capsys):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    program = block("import logging").replace("port=8000", f"port={port}").replace("patter_asyncio", loop, 1)
+    # As it stands, but for what would reach the network: looking up the number's webhook at the carrier.
+    program = block("import logging").replace("port=8000", f"port={port}, manage_webhook=False")
+    program = program.replace("patter_asyncio", loop, 1)
     environ = {**os.environ, "TWILIO_ACCOUNT_SID": "AC" + "0" * 31 + "1", "TWILIO_AUTH_TOKEN": TOKEN}
     process = subprocess.Popen([sys.executable, "-c", program], env=environ, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         said = process.stderr.readline()
-        while "listening" not in said:
+        while f"listening on 0.0.0.0:{port}" not in said:
             assert said, "the program ended"
             said = process.stderr.readline()
-        assert "carriers call https://abc.example.com/webhooks/twilio/voice" in said
+        assert "carriers call https://abc.example.com/webhooks/twilio/voice" in process.stderr.readline()
         wav = Path(__file__).parents[2] / "patter_core" / "edge" / "assets" / "caller-goodbye.wav"
         command = ["simulate", "--url", "https://abc.example.com", "--connect", f"127.0.0.1:{port}"]
         assert main([*command, "--wav", str(wav), "--auth-token", TOKEN, "--out", str(tmp_path)]) == 0

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from patter_core import ConfigError, Echo, PatterConnectionError, Twilio
+from patter_core import ConfigError, Echo, PatterConnectionError, Telnyx, Twilio
 from patter_core.audio.tones import tone
 from patter_core.events import (
     Bug,
@@ -90,7 +90,7 @@ def test_callbacks_sync_and_async_see_the_documented_payloads(line):
         "telephony_provider": "twilio",
     }
     assert seen["lines"] == [("assistant", "Hello Ann."), ("user", "16000 hertz"), ("assistant", "One. Two.")]
-    assert seen["message"].keys() == {"text", "call_id", "caller", "callee", "history"}
+    assert seen["message"].keys() == {"text", "call_id", "caller", "callee", "telephony_provider", "history"}
     assert seen["message"]["text"] == "16000 hertz"
     assert seen["message"]["history"][-1]["role"] == "user"
     (end,) = seen["ends"]
@@ -141,7 +141,7 @@ def test_commands_reach_a_call(line):
         (call_id,) = await line.phone.active_calls()
         await line.phone.say(call_id, "One more thing.")
         await line.until(TranscriptLine, 2)
-        assert await line.phone.end_call(call_id) is True
+        assert await line.phone.end_call(call_id, force=True) is True
         assert await line.phone.end_call(call_id) is False
 
     line.run(agent, [ENDLESS], meanwhile=meanwhile, on_message=lambda message: "ok")
@@ -231,13 +231,17 @@ def test_what_is_not_running_says_so(loop):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"carrier": Twilio("a", "b"), "webhook_url": ""}, "webhook_url"),
         ({"carrier": Twilio("a", "b"), "webhook_url": "http://"}, "public host"),
         ({"carrier": Twilio("a", "b"), "webhook_url": "https://a.example.com/x?y=1"}, "public host"),
         ({"carrier": [], "webhook_url": "a.b"}, "carrier must be"),
         ({"carrier": "twilio", "webhook_url": "a.b"}, "carrier must be"),
         ({"webhook_url": "a.b"}, "TWILIO_ACCOUNT_SID.*TWILIO_AUTH_TOKEN"),
-        ({"webhook_url": "a.b", "tunnel": True}, "tunnel="),
+        ({"carrier": Twilio("a", "b"), "webhook_url": "a.b", "tunnel": True}, "tunnel="),
+        ({"carrier": Twilio("a", "b"), "tunnel": "abc.example.com"}, "tunnel must be"),
+        ({"carrier": [Twilio("a", "b"), Twilio("c", "d")], "webhook_url": "a.b"}, "each carrier once"),
+        ({"carrier": Telnyx(), "webhook_url": "a.b"}, "TELNYX_API_KEY.*TELNYX_PUBLIC_KEY"),
+        ({"carrier": Telnyx("k", public_key="x"), "webhook_url": "a.b"}, "TELNYX_PUBLIC_KEY"),
+        ({"carrier": Twilio("a", "b"), "webhook_url": "a.b", "phone_number": "5550001234"}, "E.164"),
         ({"webhook_url": "a.b", "max_streams_per_ip": 0, "carrier": Twilio("a", "b")}, "max_streams_per_ip"),
     ],
 )
@@ -259,7 +263,9 @@ def test_wrong_configuration_is_refused_at_construction(loop, options, message):
         ({"engine": Echo()}, {"port": 65536}, "port"),
         ({"engine": Echo()}, {"port": "8000"}, "port"),
         ({"engine": Echo()}, {"on_call_end": 7}, "on_call_end must be callable"),
-        ({"engine": Echo()}, {"recording": True}, "recording="),
+        ({"engine": Echo()}, {"on_recording": 7}, "on_recording must be callable"),
+        ({"engine": Echo()}, {"tunnel": True}, "tunnel= and webhook_url="),
+        ({"engine": Echo()}, {"pricing": {"tts": 1}}, "pricing="),
         ({"engine": Echo(), "tools": [1]}, {}, "tools="),
         ({"engine": Echo(), "speed": 2}, {}, "no option speed"),
         ({"engine": Echo()}, {"ssl_certfile": "x"}, "belong together"),
@@ -273,6 +279,17 @@ def test_wrong_agents_and_options_are_refused_before_anything_is_opened(loop, ag
         await phone.serve(phone.agent(**agent), **serve)
 
     with pytest.raises(ConfigError, match=message):
+        loop.run(main)
+
+
+def test_without_a_public_address_nothing_is_served(loop):
+    """Told by ``serve``: ``serve(tunnel=...)`` may bring one."""
+    phone = loop.Patter(carrier=Twilio("AC1", "t"), environ={})
+
+    async def main():
+        await phone.serve(phone.agent(engine=Echo()))
+
+    with pytest.raises(ConfigError, match="webhook_url is missing.*tunnel=True"):
         loop.run(main)
 
 

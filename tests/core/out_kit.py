@@ -167,7 +167,7 @@ class CarrierRig(Rig):
 
     def finish_call(self) -> None:
         """Give the call whatever it still waits for."""
-        for _ in range(60):
+        for _ in range(120):
             if self.over:
                 return
             if self.asked:

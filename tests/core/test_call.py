@@ -924,8 +924,8 @@ class History:
             assert len(engine._lines) <= 250
             assert sum(len(w) for line in engine._lines for w in line.waiting) <= 5 * 600
             assert engine._ears._utterance_bytes <= engine._ears.limit + 20_000
-        if talk._playback is not None:
-            assert talk._playback.queued_us <= 5 * S
+        if talk.mouth._playback is not None:
+            assert talk.mouth._playback.queued_us <= 5 * S
 
     def end(self) -> None:
         rig = self.rig

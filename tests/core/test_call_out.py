@@ -11,8 +11,18 @@ import pytest
 
 from patter_core.audio.formats import L16_16K
 from patter_core.call.call import CallState
-from patter_core.call.words import EndWanted, LegEnded, MintStream, Rest, RestDone, Run, SayWanted, StreamMinted
-from patter_core.carriers.carrier import Answerer, CallStatus, CarrierSpoke, MachineDetected, RestOutcome
+from patter_core.call.words import (
+    EndWanted,
+    LegEnded,
+    MintStream,
+    Rest,
+    RestDone,
+    Run,
+    SayWanted,
+    StreamMinted,
+    TransferWanted,
+)
+from patter_core.carriers.carrier import Answerer, CallStatus, CarrierSpoke, MachineDetected, RestOutcome, TransferEnded
 from patter_core.events import (
     CallEnded,
     CallNamed,
@@ -24,7 +34,7 @@ from patter_core.events import (
     TranscriptLine,
 )
 from patter_core.reasons import EndReason
-from tests.core.call_kit import MS, QUIET, VOICE, S, echo, of, pipeline, sent
+from tests.core.call_kit import DIALLED_REASONS, MS, QUIET, VOICE, S, echo, of, pipeline, sent
 from tests.core.out_kit import CARRIERS, REF, THEM, US, CarrierRig
 
 both = pytest.mark.parametrize("carrier", CARRIERS)
@@ -516,3 +526,63 @@ def test_who_has_spoken_before_needs_no_second_chance(carrier: str) -> None:
     rig.returned(rig.running("reply"), "")
     rig.do(EndWanted(EndReason.AGENT_HUNG_UP, gently=True))
     assert rig.call.state is CallState.ENDING
+
+
+@both
+def test_what_the_agent_was_thinking_of_is_not_said_to_a_machine(carrier: str) -> None:
+    rig = screened(carrier, voicemail="Please call back.")
+    rig.later(4 * S)
+    rig.speak(100)
+    rig.press("1")
+    rig.press("#")  # somebody is there, it seems: the reply is being made
+    reply = rig.running("reply")
+    verdict(rig, Answerer.MACHINE)
+    rig.returned(reply, "I am still talking.")
+    rig.press("2")
+    rig.press("#")
+    assert len(rig.runs("reply")) == 1
+    assert said_to_voice(rig) == ["Hello, it is me."]
+    verdict(rig, Answerer.MACHINE, ended=True)
+    assert said_to_voice(rig)[1:] == ["Please call back."]
+
+
+def _reported(status: CallStatus) -> Any:
+    return lambda rig: (rig.begin_call(), rig.did("dial", value=rig.id), rig.status(status, 1))
+
+
+def _heard(who: Answerer, *, ended: bool = False) -> Any:
+    return lambda rig: (rig.talking(), verdict(rig, who, ended=ended))
+
+
+def _moved(rig: CarrierRig) -> None:
+    rig.talking()
+    rig.do(TransferWanted("+15550002222"))
+    rig.did("send")
+    rig.report(TransferEnded(rig.id, CallStatus.COMPLETED, "completed"), f"{rig.id}/t1")
+
+
+REACHED: dict[EndReason, tuple[str, Any]] = {
+    EndReason.NO_ANSWER: ("", _reported(CallStatus.NO_ANSWER)),
+    EndReason.BUSY: ("", _reported(CallStatus.BUSY)),
+    EndReason.FAILED: ("", _reported(CallStatus.FAILED)),
+    EndReason.CANCELED: ("", _reported(CallStatus.CANCELED)),
+    EndReason.CARRIER_REFUSED: ("", lambda rig: (rig.begin_call(), rig.did("dial", RestOutcome.REFUSED))),
+    EndReason.NOT_REPORTED: ("", lambda rig: (rig.begin_call(), rig.later(60 * S))),
+    EndReason.MACHINE_ANSWERED: ("", _heard(Answerer.MACHINE)),
+    EndReason.FAX_ANSWERED: ("", _heard(Answerer.FAX)),
+    EndReason.VOICEMAIL_LEFT: ("Call back.", _heard(Answerer.MACHINE, ended=True)),
+    EndReason.TRANSFERRED: ("", _moved),
+}
+
+
+@both
+@pytest.mark.parametrize("reason", DIALLED_REASONS)
+def test_every_reason_is_reached_once_and_told_everywhere(carrier: str, reason: EndReason) -> None:
+    voicemail, story = REACHED[reason]
+    rig = out(carrier, detect=True, voicemail=voicemail)
+    story(rig)
+    rig.finish_call()
+    assert [over.reason for over in rig.over] == [reason]
+    assert [event.reason for event in rig.events(CallEnded)] == [reason]
+    assert [run.args[0]["reason"] for run in rig.runs("on_call_end")] == [reason.value]
+    assert rig.result.reason is reason

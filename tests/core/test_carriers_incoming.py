@@ -127,8 +127,7 @@ def test_a_number_that_nobody_answers_for_is_busy(carrier: str) -> None:
 
 @both
 def test_a_draining_server_is_busy(carrier: str) -> None:
-    plans = (*person(at_ms=1), *person(at_ms=3_000))
-    world = CarriersWorld(carrier, plans=plans, settings=ServerSettings(finish_calls_s=10), rest=True)
+    world = CarriersWorld(carrier, plans=person(), settings=ServerSettings(finish_calls_s=10))
     world.run(1)
     line = world.line()
     line.ask("GET", "/health")  # a connection from before: new ones are not taken any more
@@ -186,7 +185,8 @@ def test_a_replayed_webhook_starts_nothing(carrier: str) -> None:
     assert world.board.calls == 1
     assert len(world.told(CallOffered)) == 1
     world.run(40)
-    assert world.reasons() == {call_id: EndReason.NEVER_STARTED}
+    why = EndReason.NEVER_STARTED if carrier == "twilio" else EndReason.CARRIER_REFUSED  # its REST API is down
+    assert world.reasons() == {call_id: why}
     assert world.calls["on_call_end"] == []
     again = world.post(content)
     assert again.status == 200
