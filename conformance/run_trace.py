@@ -41,9 +41,10 @@ _WAKE_UPS = 100_000
 
 def _settings(limits: dict[str, int]) -> CallSettings:
     fields = CallSettings.__struct_fields__
-    return CallSettings(
-        **{f"{name}_s" if f"{name}_s" in fields else name: _limit(name, value) for name, value in limits.items()}
-    )
+    given: dict[str, Any] = {
+        f"{name}_s" if f"{name}_s" in fields else name: _limit(name, value) for name, value in limits.items()
+    }
+    return CallSettings(**given)
 
 
 def _limit(name: str, value: int) -> float:
@@ -110,7 +111,7 @@ _LOUD = bytes([0x90] * 10 + [0x10] * 10)
 
 def _sound(given: dict[str, Any], linear: int) -> bytes:
     """``$audio_ms``: mu-law at 8 kHz, or with ``linear`` that rate's 16-bit samples."""
-    ms = given["$audio_ms"]
+    ms: int = given["$audio_ms"]
     if linear:
         return bytes(ms * linear // 1000 * 2)
     if given.get("sound") == "voice":
@@ -260,7 +261,7 @@ def _merged(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _differs(found: Any, expected: Any, bound: _Bound, linear: int, where: str) -> str | None:
     if isinstance(expected, dict):
         if "$any" in expected:
-            right = isinstance(found, _KINDS[expected["$any"]])  # type: ignore[arg-type]
+            right = isinstance(found, _KINDS[expected["$any"]])
             return None if right else f"{where}: {found!r} is no {expected['$any']}"
         if "$bind" in expected:
             known = bound.setdefault(expected["$bind"], found)

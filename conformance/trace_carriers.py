@@ -35,6 +35,7 @@ IDS = {
         "other": "CA" + "8" * 32,
         "stranger": "CA" + "9" * 32,
         "dial": "dial-1",
+        "stream": "stream-1",
     },
     "telnyx": {
         "carrier": "telnyx",
@@ -43,6 +44,7 @@ IDS = {
         "other": "v3:other-leg",
         "stranger": "v3:stranger",
         "dial": "dial-1",
+        "stream": "stream-1",
     },
 }
 """What ``{"$id": ...}`` stands for: ids as each carrier writes them."""
@@ -194,7 +196,7 @@ class CarrierSide:
         url = urlsplit(request.url)
         path = url.path + (f"?{url.query}" if url.query else "")
         read = _twilio if self.carrier == "twilio" else _telnyx
-        order = name.rpartition(":")[0]
+        order = name.partition(":")[0]
         found = dict(read(request.method, path, request.body))
         ref = found.pop("ref", "")
         if order in ("send", "consult"):

@@ -17,7 +17,7 @@ from .reasons import EndReason
 __all__ = ["COMMANDS", "BadCommand", "read_command"]
 
 _SAY_CHARS = 5_000  # one line of the application's: minutes of speech
-_DIGITS = re.compile(r"[0-9*#A-DwW]{1,100}")
+_DIGITS = re.compile(r"[0-9*#A-DwW]{1,64}")  # what every carrier takes in one order
 _KEYS = frozenset("0123456789*#ABCD")
 _SUMMARY_CHARS = 1_000
 _COLLECT_MOST, _COLLECT_LONGEST_S = 128, 300
@@ -55,7 +55,7 @@ def _transfer(args: Mapping[str, Any], ask: str) -> CallFact | BadCommand:
 def _send_keys(args: Mapping[str, Any], ask: str) -> CallFact | BadCommand:
     digits, delay = args.get("digits"), args.get("delay_ms", 300)
     if not isinstance(digits, str) or _DIGITS.fullmatch(digits) is None:
-        return BadCommand("digits must be 1 to 100 of 0-9 * # A-D, w (half a second) and W (a second)")
+        return BadCommand("digits must be 1 to 64 of 0-9 * # A-D, w (half a second) and W (a second)")
     if isinstance(delay, bool) or not isinstance(delay, int) or not 100 <= delay <= 5_000:
         return BadCommand("delay_ms must be 100 to 5000")
     return KeysWanted(digits, delay, ask)

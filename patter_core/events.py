@@ -230,7 +230,7 @@ class MachineAnswered(Event, frozen=True, tag=True):
 
 
 class TransferStepped(Event, frozen=True, tag=True):
-    """``step``: refused, sent, consulting, joined or failed; ``detail`` says why."""
+    """``step``: refused; sent (cold); consulting, briefing, joining (warm); joined; or failed. ``detail`` says why."""
 
     call_id: str
     step: str

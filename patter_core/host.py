@@ -60,7 +60,6 @@ from .contract import (
     Fact,
     Fault,
     Invoke,
-    Lane,
     Notify,
     Order,
     Raised,
@@ -74,7 +73,8 @@ from .contract import (
     Yielded,
 )
 from .dialling import BadDial
-from .events import Bug, CallbackDropped, CallbackFailed, CallEnded, CallOffered, RecordingBroken
+from .events import Bug, CallbackDropped, CallbackFailed, CallEnded, CallOffered
+from .filing import Filing
 from .plain import plain
 from .reasons import EndReason
 from .timers import Timers
@@ -85,7 +85,6 @@ __all__ = ["Host", "Names", "Sockets", "TimerKey"]
 
 TimerKey = tuple[str, int | str]
 
-_TRACE_PIECE = 32 * 1024
 _ASIDES = 100  # on_recording callbacks at a time; more of them than that nobody is listening to
 _RECORDINGS = 10_000  # recordings whose report is remembered, so that its repetition is not told again
 _NOTHING_DONE = frozenset({Fault.REFUSED, Fault.UNREACHABLE, Fault.TLS})  # the request never got there
@@ -186,9 +185,9 @@ class Host:
         self._refs: dict[str, str] = {}  # what a dialled call was called before the carrier named it
         self._on_recording = on_recording
         self._asides: set[TaskId] = set()
-        self._tapes: dict[TaskId, tuple[Writer, str]] = {}
+        self._side_requests: dict[RequestId, None] = {}  # orders that belong to no call, oldest first
         self._recordings: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._writes: dict[TaskId, Tracer] = {}  # trace pieces on their way to the disk
+        self._filing = Filing(out, names.new)
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
@@ -225,7 +224,7 @@ class Host:
     @property
     def unwritten(self) -> bool:
         """Pieces of traces or recordings are on their way to the disk."""
-        return bool(self._writes or self._tapes)
+        return len(self._filing) > 0
 
     # --- what the owner tells ----------------------------------------------------------------------------------------
 
@@ -277,9 +276,17 @@ class Host:
         """Order something of the carrier that belongs to no call; what becomes of it changes nothing."""
         if request is not None:
             name = RequestId(self._names.new())
+            self._side_requests[name] = None
+            if len(self._side_requests) > _ASIDES:  # a carrier that never answers
+                self._drop_side_request()
             self._out.append(
                 Request(name, request.method, request.url, request.headers, request.body, request.auth, max_body=4096)
             )
+
+    def _drop_side_request(self) -> None:
+        oldest = next(iter(self._side_requests))
+        del self._side_requests[oldest]
+        self._out.append(CancelRequest(oldest))
 
     def attach(self, now: int, call_id: str, conn: ConnId) -> None:
         """A media socket was admitted for the call."""
@@ -328,6 +335,8 @@ class Host:
     def abandon(self, now: int) -> None:
         """The time for graceful endings is up: every call is over now, whatever it still waits for. It is told so in
         its own words, so that its books are closed and its end is reported like any other."""
+        while self._side_requests:
+            self._drop_side_request()
         for call_id, entry in list(self._calls.items()):
             tasks, conn = dict(entry.tasks), entry.conn
             self._step(now, call_id, entry, Hurried())
@@ -376,11 +385,7 @@ class Host:
             case Returned(task, value):
                 if task in self._asides:
                     self._asides.discard(task)
-                elif self._taped(task):
-                    pass
-                elif task in self._writes:
-                    self._written(now, task)
-                else:
+                elif not self._filing.done(task):
                     self._task(now, task, value, True)
             case Raised(task, fault, detail):
                 self._raised(now, task, fault, detail)
@@ -391,8 +396,10 @@ class Host:
                 if (reply := self._requests.get(request)) is not None:
                     reply.body += data
             case BodyEnded(request):
+                self._side_requests.pop(request, None)
                 self._answered(now, request)
             case RequestFailed(request, fault):
+                self._side_requests.pop(request, None)
                 self._unanswered(now, request, fault)
             case Asked(ask, verb, args):
                 return self._asked(now, ask, verb, args)
@@ -434,12 +441,7 @@ class Host:
             self._asides.discard(task)
             self._out.append(Notify(CallbackFailed("", "on_recording", str(plain(detail)))))
             return
-        if self._taped(task, str(plain(detail))):
-            return
-        if task in self._writes:
-            tracer = self._writes.pop(task)
-            tracer.truncated = True
-            self._out.append(Notify(Bug("trace", f"cannot write {tracer.path}: {detail}")))
+        if self._filing.done(task, str(plain(detail)) or "failed"):
             return
         found = self._find(task)
         if found is not None:
@@ -534,7 +536,7 @@ class Host:
             orders = entry.call.handle(now, fact)
         if entry.tracer is not None:
             entry.tracer.step(now, fact, orders)
-            self._write(entry.tracer, _TRACE_PIECE)
+            self._filing.trace(entry.tracer)
         if entry.call.spec.call_id != call_id:
             if entry.call.spec.call_id in self._calls:
                 # The carrier gave two calls one name. The one that had it first keeps it.
@@ -600,7 +602,9 @@ class Host:
             case Tell(event):
                 self._out.append(Notify(event))
             case Tape(data, offset):
-                self._tape(call_id, entry, data, offset)
+                if entry.writer is None:
+                    entry.writer = Writer(recording_path(entry.call.spec))
+                self._filing.tape(entry.writer, call_id, data, offset)
             case Run(name, lane, handler, args):
                 task = TaskId(self._names.new())
                 self._tasks[task] = (call_id, name)
@@ -663,7 +667,8 @@ class Host:
         if entry.call.spec.dial is not None:
             self._refs.pop(entry.call.spec.dial.ref, None)
         if entry.tracer is not None:
-            self._write(entry.tracer, 1)
+            entry.tracer.complete = True
+            self._filing.trace(entry.tracer)
 
     def _bug(self, now: int, call_id: str, entry: _Entry, exc: Exception) -> None:
         """Our own mistake ends one call, not the server."""
@@ -686,53 +691,3 @@ class Host:
                 self._lost(call_id, entry, EndReason.BUG)
         else:
             self._rearm(call_id, entry)
-
-    # --- recordings of our own ---------------------------------------------------------------------------------------
-
-    def _tape(self, call_id: str, entry: _Entry, data: bytes, offset: int) -> None:
-        writer = entry.writer
-        if writer is None:
-            writer = entry.writer = Writer(recording_path(entry.call.spec))
-        was_broken = writer.broken
-        if not writer.put(data, offset) and not was_broken:
-            detail = f"{writer.path}: the disk does not keep up; the rest of this call is not recorded"
-            self._out.append(Notify(RecordingBroken(call_id, detail)))
-        self._turn(writer, call_id)
-
-    def _turn(self, writer: Writer, call_id: str) -> None:
-        """Have the next piece written."""
-        step = writer.next()
-        if step is not None:
-            handler, args = step
-            task = TaskId(self._names.new())
-            self._tapes[task] = (writer, call_id)
-            self._out.append(Invoke(task, Lane.THREAD, handler, args))
-
-    def _taped(self, task: TaskId, failed: str = "") -> bool:
-        found = self._tapes.pop(task, None)
-        if found is None:
-            return False
-        writer, call_id = found
-        if failed and not writer.broken:
-            self._out.append(Notify(RecordingBroken(call_id, f"cannot write {writer.path}: {failed}")))
-        writer.written(not failed)
-        self._turn(writer, call_id)
-        return True
-
-    # --- traces ------------------------------------------------------------------------------------------------------
-
-    def _write(self, tracer: Tracer, least: int) -> None:
-        data = tracer.take(least)
-        if data:
-            task = TaskId(self._names.new())
-            tracer.busy = True
-            self._writes[task] = tracer
-            handler = "file.append" if tracer.begun else "file.create"
-            tracer.begun = True
-            self._out.append(Invoke(task, Lane.THREAD, handler, (tracer.path, data)))
-
-    def _written(self, now: int, task: TaskId) -> None:
-        tracer = self._writes.pop(task)
-        tracer.busy = False
-        live = any(entry.tracer is tracer for entry in self._calls.values())
-        self._write(tracer, _TRACE_PIECE if live else 1)

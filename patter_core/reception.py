@@ -215,7 +215,8 @@ class Reception:
                 self._host.aside(dialect.reject(Leg(carrier.account, carrier.base_url, call_id, f"{call_id}:busy")))
             return _answer(dialect.busy())
         url, token = self.mint(now, call_id)
-        plan = StreamPlan(url, {"caller": offer.caller, "callee": offer.callee}, PCMU_8K, token)
+        who = {"caller": offer.caller, "callee": offer.callee}
+        plan = StreamPlan(url, who, PCMU_8K, token, self._webhooks(carrier))
         if state is None:
             agent = self._config.agent_for(offer.callee)
             assert agent is not None  # or it would have been busy
@@ -253,7 +254,7 @@ class Reception:
         spec = self._host.spec(call_id)
         assert spec is not None
         url, token = self.mint(now, call_id)
-        return StreamPlan(url, {"caller": spec.caller, "callee": spec.callee}, PCMU_8K, token)
+        return StreamPlan(url, {"caller": spec.caller, "callee": spec.callee}, PCMU_8K, token, spec.webhooks)
 
     def _busy_because(self, offer: CallOffered, state: CallState | None) -> tuple[str, str] | None:
         """Why this caller gets a busy tone, if they do, and what the log says of it."""
@@ -285,13 +286,17 @@ class Reception:
             account=carrier.account,
             base_url=carrier.base_url,
             options=carrier.options,
-            webhooks=f"{config.public_url.origin}/webhooks/{carrier.name}",
+            webhooks=self._webhooks(carrier),
             recording=config.recording,
             recording_announcement=config.recording_announcement,
             local_recording=config.local_recording,
             settings=config.call,
             epoch=self.epoch,
         )
+
+    def _webhooks(self, carrier: CarrierSpec) -> str:
+        """Where this carrier reports."""
+        return f"{self._config.public_url.origin}/webhooks/{carrier.name}"
 
     def dialled(self, args: dict[str, Any]) -> CallSpec | BadDial:
         """The call that the application wants placed, named until its carrier names it."""

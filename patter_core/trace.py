@@ -129,7 +129,7 @@ class Tracer:
     """Collects a call's trace in pieces worth writing. Bounded: a disk that does not keep up truncates the trace, and
     the trace says so by ending early."""
 
-    __slots__ = ("_bytes", "_limit", "_parts", "begun", "busy", "path", "truncated")
+    __slots__ = ("_bytes", "_limit", "_parts", "begun", "busy", "complete", "path", "truncated")
 
     def __init__(self, path: str, now: int, spec: CallSpec, limit: int = 8 << 20) -> None:
         self.path = path
@@ -138,6 +138,7 @@ class Tracer:
         self._limit = limit
         self.begun = False  # its first piece was taken: that one replaces an older file of this name
         self.busy = False  # a piece is being written; the next waits, so that pieces stay in order
+        self.complete = False  # its call is over: what is left is written, however little
         self.truncated = False
 
     def step(self, now: int, fact: CallFact, orders: list[Any]) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
+from .carriers import CARRIERS
 from .checks import CHECKS, STOPPING
 from .target import CarrierApi, Failed, Target
 
@@ -16,10 +17,11 @@ __all__ = ["ours", "run_checks"]
 
 
 @contextlib.contextmanager
-def ours(loop: str) -> Iterator[Target]:
-    """Our own server on this loop, in a process of its own."""
+def ours(loop: str, carrier: str = "twilio") -> Iterator[Target]:
+    """Our own server on this loop, of this carrier, in a process of its own."""
     api = CarrierApi()
-    command = [sys.executable, "-m", "conformance.live.serve", "--loop", loop, "--rest", api.url]
+    command = [sys.executable, "-m", "conformance.live.serve", "--loop", loop, "--carrier", carrier]
+    command += ["--rest", api.url]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -27,6 +29,7 @@ def ours(loop: str) -> Iterator[Target]:
         yield Target(
             "127.0.0.1",
             port,
+            carrier=CARRIERS[carrier](),
             api=api,
             stop=lambda: process.send_signal(signal.SIGTERM),
             wait=lambda limit: process.wait(limit),

@@ -9,8 +9,9 @@ import logging
 import signal
 import sys
 
-from conformance.live.target import ACCOUNT, PUBLIC_HOST, TOKEN
-from patter_core import Echo, Twilio
+from conformance.live.carriers import CARRIERS
+from conformance.live.target import PUBLIC_HOST
+from patter_core import Echo
 from patter_core.edge.sockets import listen
 
 
@@ -18,16 +19,18 @@ def main() -> int:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--loop", default="asyncio")
+    parser.add_argument("--carrier", default="twilio", choices=CARRIERS)
     parser.add_argument("--rest", required=True, help="base URL of the carrier's REST API")
     options = parser.parse_args()
     logging.getLogger("patter").setLevel(logging.CRITICAL)  # what it refuses here it refuses on purpose
     loop = importlib.import_module(f"patter_{options.loop}")
     listener = listen("127.0.0.1", 0)
-    carrier = Twilio(ACCOUNT, TOKEN, base_url=options.rest)
+    carrier = CARRIERS[options.carrier]().option(options.rest)
     phone = loop.Patter(carrier=carrier, webhook_url=PUBLIC_HOST, max_calls=50, environ={})
     signal.signal(signal.SIGTERM, lambda *_: phone.stop_soon())
     print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
-    code: int = loop.run(lambda: phone.serve(phone.agent(engine=Echo()), listener=listener))
+    echo = phone.agent(engine=Echo())
+    code: int = loop.run(lambda: phone.serve(echo, listener=listener, manage_webhook=False))
     return code
 
 

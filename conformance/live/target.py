@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import secrets
 import socket
@@ -13,16 +12,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from patter_core.carriers.form import encode_form
-from patter_core.carriers.twilio import signature, twiml, webhook_peer
-from patter_core.carriers.twilio.stream_peer import TwilioStreamPeer
 from patter_core.wire import ClientConnection, Done, HttpClient, HttpResponse, Opened, Text
+
+from .carriers import ACCOUNT, TOKEN, CarrierEnd, Letter, RestCall, TwilioEnd
 
 __all__ = ["ACCOUNT", "PUBLIC_HOST", "TOKEN", "CarrierApi", "Failed", "Media", "Target"]
 
-ACCOUNT, TOKEN, PUBLIC_HOST = "AC" + "0" * 31 + "1", "conformance", "conformance.example.com"
+PUBLIC_HOST = "conformance.example.com"
 PATIENCE_S = 10.0
-_SIDS = itertools.count(1)
 
 
 class Failed(AssertionError):
@@ -36,19 +33,21 @@ def _now() -> int:
 class CarrierApi:
     """The carrier's REST API on a port of its own: remembers what was asked, says that it is done."""
 
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, dict[str, str], str]] = []
-        self.on_hang_up: Callable[[str], None] | None = None
+    def __init__(self, port: int = 0) -> None:
+        self.requests: list[RestCall] = []
+        self._came = threading.Condition()
         api = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                fields = dict(parse_qsl(body.decode(), keep_blank_values=True))
-                api.requests.append((self.path, fields, self.headers.get("Authorization", "")))
-                if api.on_hang_up is not None and fields.get("Status") == "completed":
-                    api.on_hang_up(self.path.rsplit("/", 1)[1].removesuffix(".json"))
-                answer = json.dumps({"status": "completed"}).encode()
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+                form = self.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded")
+                fields = dict(parse_qsl(body, keep_blank_values=True)) if form else json.loads(body)
+                with api._came:
+                    api.requests.append(RestCall(self.path, fields, self.headers.get("Authorization", "")))
+                    api._came.notify_all()
+                # What Twilio says of a call, and what Telnyx says of a command.
+                answer = json.dumps({"status": "completed", "data": {"result": "ok"}}).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))
@@ -58,8 +57,14 @@ class CarrierApi:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self._server = HTTPServer(("127.0.0.1", port), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def wait_for(self, found: Callable[[list[RestCall]], str], limit_s: float = PATIENCE_S) -> str:
+        """What ``found`` makes of the requests, once it makes something of them; '' when it never does."""
+        with self._came:
+            self._came.wait_for(lambda: found(self.requests), limit_s)
+            return found(self.requests)
 
     @property
     def url(self) -> str:
@@ -75,14 +80,13 @@ class CarrierApi:
 class Media:
     """One media socket, the carrier's end. Not opened when ``refused`` has the HTTP response."""
 
-    def __init__(self, target: Target, url: str, call_id: str, sign: bool | str = True) -> None:
+    def __init__(self, target: Target, url: str, call_id: str, proof: list[tuple[str, str]] | None = None) -> None:
         parts = urlsplit(url)
-        headers = []
-        if sign:
-            headers.append(("x-twilio-signature", sign if isinstance(sign, str) else signature.sign(target.token, url)))
+        headers = target.carrier.proof(url, call_id) if proof is None else proof
+        self.target, self.call_id = target, call_id
         self.sock = target.connect()
         self.wire = ClientConnection(_now(), parts.netloc, parts.path, headers, seed=secrets.token_bytes(16))
-        self.peer = TwilioStreamPeer("MZ" + secrets.token_hex(16), call_id, target.account)
+        self.peer = target.carrier.peer(call_id)
         self.texts: list[str] = []
         self.refused: HttpResponse | None = None
         self.done: Done | None = None
@@ -159,6 +163,8 @@ class Media:
     def hang_up(self) -> None:
         """``stop``, and the socket's close."""
         self.say(self.peer.stop())
+        for letter in self.target.carrier.after_stop(self.target.public, self.call_id):
+            self.target.post(letter)
         self.until(lambda: self.done is not None, "close after stop")
         self.sock.close()
 
@@ -175,15 +181,15 @@ class Target:
         host: str,
         port: int,
         *,
-        account: str = ACCOUNT,
-        token: str = TOKEN,
+        carrier: CarrierEnd | None = None,
         public: str = f"https://{PUBLIC_HOST}",
         api: CarrierApi | None = None,
         stop: Callable[[], None] | None = None,
         wait: Callable[[float], int] | None = None,
     ) -> None:
         self.host, self.port = host, port
-        self.account, self.token, self.public = account, token, public
+        self.carrier = carrier or TwilioEnd()
+        self.public = public
         self.api = api
         self.stop = stop
         self.wait = wait
@@ -210,26 +216,24 @@ class Target:
 
     def new_call_id(self) -> str:
         """A call id nobody has used."""
-        return f"CA{next(_SIDS):08x}" + secrets.token_hex(12)
+        return self.carrier.new_call_id()
 
-    def webhook(self, kind: str, fields: list[tuple[str, str]], *, sign: bool = True) -> HttpResponse:
-        """A webhook, signed unless told otherwise."""
-        path = f"/webhooks/twilio/{kind}"
-        headers = [("Content-Type", "application/x-www-form-urlencoded")]
-        if sign:
-            headers.append(("X-Twilio-Signature", signature.sign(self.token, self.public + path, fields)))
-        return self.http("POST", path, headers, encode_form(fields))
+    def post(self, letter: Letter) -> HttpResponse:
+        """Deliver a webhook."""
+        return self.http("POST", letter.path, letter.headers, letter.body)
 
     def offer(self, call_id: str) -> str:
-        """Announce a call; the stream URL of the answer."""
-        fields = webhook_peer.voice_params(call_id, self.account, "+15550100001", "+15550001234")
-        answer = self.webhook("voice", fields)
+        """Announce a call; the stream URL that the server gives for it."""
+        answer = self.post(self.carrier.voice(self.public, call_id))
         if answer.status != 200:
             raise Failed(f"voice webhook: expected 200, got {answer.status}")
-        for verb in twiml.read_twiml(answer.body.decode()):
-            if isinstance(verb, twiml.Connect):
-                return verb.url
-        raise Failed(f"voice webhook: expected <Connect><Stream>, got {answer.body!r}")
+        if url := self.carrier.stream_url(answer.body, call_id, ()):
+            return url
+        if self.api is not None:
+            url = self.api.wait_for(lambda orders: self.carrier.stream_url(b"", call_id, orders))
+        if not url:
+            raise Failed(f"the server named no media stream for the call; it answered {answer.body!r}")
+        return url
 
     def call(self) -> Media:
         """A call, announced, connected and started."""

@@ -1,11 +1,12 @@
 """Load on a live server over loopback: N echo calls, CPU per frame, echo latency, memory per call. Prints JSON.
 
-    python -m conformance.load.live --calls 200 --seconds 20 [--loop trio] [--pin]
+    python -m conformance.load.live --calls 200 --seconds 20 [--loop trio] [--carrier telnyx [--codec l16]] [--pin]
 
 The server runs in a process of its own (with ``--pin``, on core 0; the simulated carrier on core 1), so that its CPU
 time and memory are its own. Latency is measured at the carrier, from sending a marked frame to receiving its echo, on
 real sockets; both sides' scheduling is in it. A frame is *lost* when its echo never came (frames in flight at hang-up
-apart).
+apart). With ``--codec l16`` the line carries 16 kHz, as it does for engines that have use for it; the carrier's side
+resamples then, so no frame comes back as it was sent: frames are counted, latency is not measured.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from typing import Any
 
 ACCOUNT, TOKEN = "AC" + "0" * 31 + "1", "load"
+HOST = "load.example.com"
 IN_FLIGHT = 10  # frames per call that may be under way when the caller hangs up
 
 
@@ -32,8 +35,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--loop", default="asyncio", choices=["asyncio", "trio"])
     parser.add_argument("--ramp", type=float, default=2.0, help="seconds over which the calls start")
     parser.add_argument("--pin", action="store_true", help="server on core 0, carrier on core 1")
+    parser.add_argument("--carrier", default="twilio", choices=["twilio", "telnyx"])
+    parser.add_argument("--codec", default="pcmu", choices=["pcmu", "l16"], help="of the media stream (l16: Telnyx)")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--rest", default="", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.codec == "l16" and options.carrier != "telnyx":
+        parser.error("--codec l16 needs --carrier telnyx: Twilio's streams are mu-law")
     if options.serve:
         return _serve(options)
     print(json.dumps(run(options), indent=2))
@@ -62,15 +70,24 @@ def _usage() -> dict[str, float]:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from patter_core import Echo, Twilio
+    from patter_core import Echo, Telnyx, Twilio
+    from patter_core.audio.formats import L16_16K
+    from patter_core.call import leg
     from patter_core.edge.sockets import listen
+    from patter_core.simulator.config import SimulatorConfig
 
     _pin(options, 0)
+    plain = SimulatorConfig(webhook_url="")
+    carrier: Twilio | Telnyx = Twilio(ACCOUNT, TOKEN, base_url=options.rest)
+    if options.carrier == "telnyx":
+        carrier = Telnyx("load", plain.connection_id, plain.public_key, base_url=options.rest)
+    if options.codec == "l16":
+        leg.wanted_line = lambda spec: L16_16K  # an echo would be content with mu-law
     loop = importlib.import_module(f"patter_{options.loop}")
     listener = listen("127.0.0.1", 0)
     phone = loop.Patter(
-        carrier=Twilio(ACCOUNT, TOKEN, base_url="http://127.0.0.1:9"),
-        webhook_url="load.example.com",
+        carrier=carrier,
+        webhook_url=HOST,
         max_streams_per_ip=options.calls,
         environ={},
     )
@@ -94,7 +111,8 @@ def _serve(options: argparse.Namespace) -> int:
                 phone.stop_soon()
 
     started = ended = 0
-    code: int = loop.run(lambda: phone.serve(phone.agent(engine=Echo()), listener=listener, on_event=report))
+    echo = phone.agent(engine=Echo())
+    code: int = loop.run(lambda: phone.serve(echo, listener=listener, on_event=report, manage_webhook=False))
     print(json.dumps({"at": "exit", **_usage()}), flush=True)
     return code
 
@@ -122,7 +140,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from patter_core.simulator.script import HangUp, Wait
 
     command = [sys.executable, "-m", "conformance.load.live", "--serve", "--calls", str(options.calls)]
-    command += ["--loop", options.loop] + (["--pin"] if options.pin else [])
+    rest = listen("127.0.0.1", 0)
+    command += ["--loop", options.loop, "--carrier", options.carrier, "--codec", options.codec]
+    command += ["--rest", f"http://127.0.0.1:{rest.getsockname()[1]}"] + (["--pin"] if options.pin else [])
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
@@ -136,12 +156,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             for i in range(options.calls)
         ]
         config = SimulatorConfig(
-            webhook_url="https://load.example.com/webhooks/twilio/voice",
+            webhook_url=f"https://{HOST}/webhooks/{options.carrier}/voice",
+            carrier=options.carrier,
+            epoch=int(time.time() * 1e6),
             connect_to=("127.0.0.1", base["port"]),
             account_sid=ACCOUNT,
             auth_token=TOKEN,
             record=False,
-            probe=True,
+            probe=options.codec == "pcmu",
         )
         done: list[SimCallDone] = []
 
@@ -153,7 +175,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         client = importlib.import_module("patter_asyncio")
         gc.collect()
         gc.freeze()
-        client.run(lambda: client.carry(carrier, listener=listen("127.0.0.1", 0), on_event=hear))
+        client.run(lambda: client.carry(carrier, listener=rest, on_event=hear))
         lines = [json.loads(line) for line in server.stdout]
         server.wait(timeout=30)
     finally:
@@ -165,10 +187,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     over = next((line for line in lines if line["at"] == "first call over"), None)
     sent = sum(call.frames_sent for call in done)
     latencies = [latency for call in done for latency in call.latencies_us]
-    lost = sum(max(0, call.frames_sent - len(call.latencies_us) - IN_FLIGHT) for call in done)
+    echoed = [len(call.latencies_us) if options.codec == "pcmu" else call.frames_heard for call in done]
+    lost = sum(max(0, call.frames_sent - back - IN_FLIGHT) for call, back in zip(done, echoed, strict=True))
     frames = options.calls * 50 * options.seconds
     result: dict[str, Any] = {
         "loop": options.loop,
+        "carrier": options.carrier,
+        "codec": options.codec,
         "python": sys.version.split()[0],
         "calls": options.calls,
         "completed": sum(call.outcome == "completed" for call in done),

@@ -13,8 +13,6 @@ once from every path, with one reason.
 from __future__ import annotations
 
 import enum
-from collections import deque
-from typing import Any
 
 import msgspec
 
@@ -28,7 +26,6 @@ from ..carriers.carrier import (
     Malformed,
     MalformedCode,
     MarkReturned,
-    MediaStream,
     Pressed,
     RecordingChanged,
     RecordingStep,
@@ -36,47 +33,37 @@ from ..carriers.carrier import (
     StreamChange,
     StreamChanged,
     StreamStarted,
-    StreamState,
     StreamStopped,
     WebhookEvent,
 )
 from ..events import (
-    CallEnded,
     CallNamed,
     CallProgressed,
     CallStarted,
     HangUpFailed,
-    KeysSent,
     MachineAnswered,
-    MalformedMessage,
     OrderRefused,
-    RecordingStepped,
-    StreamAttached,
-    StreamDetached,
-    TransferStepped,
 )
 from ..reasons import EndReason
-from ..settings import us
 from ..timers import Timers, later
-from . import payloads
+from .away import Away, Turn
 from .conversation import Conversation
-from .keys import CollectionDone, CollectionRefused, KeyResult, Keys
+from .desk import Desk, deny
+from .ending import Ending
 from .leg import CarrierLeg, LegState
 from .progress import ending_of
 from .rests import Settled
-from .result import CallResult, MachineDetection, outcome_of
+from .result import MachineDetection
 from .screening import Cue, Screening
 from .screening import Stage as Screened
+from .socket import Bad, MediaSocket, Socket
 from .spec import CallSpec
-from .transfer import Move, Transfer, consultation, may_transfer, transfer_plan, valid_target
 from .words import (
     Begun,
     CallFact,
     CallOrder,
     CarrierSaid,
-    CloseStream,
     CollectWanted,
-    Deny,
     EndWanted,
     Hurried,
     KeysWanted,
@@ -85,7 +72,6 @@ from .words import (
     Over,
     Pressure,
     RecordingWanted,
-    Reply,
     Reported,
     RestDone,
     SayWanted,
@@ -115,15 +101,6 @@ class CallState(enum.Enum):
     OVER = "over"
 
 
-class Socket(enum.Enum):
-    """Where the call's media socket is."""
-
-    NONE = "none"
-    OPEN = "open"  # admitted, not started
-    STREAMING = "streaming"
-    CLOSING = "closing"  # we asked for its close
-
-
 class Next(enum.Enum):
     """What a fresh stream address is for, once there is one and no old socket is in the way."""
 
@@ -146,7 +123,6 @@ class _Timer(enum.Enum):
 
 _LIVE = frozenset({CallState.DIALLING, CallState.OFFERED, CallState.TALKING, CallState.DETACHED, CallState.AWAY})
 _UNHEARD = frozenset({CallState.DIALLING, CallState.OFFERED})  # no stream has started yet
-_TONE_MS = 100
 _LOOK_S = 0.1  # how often to look whether the agent is done speaking, when something waits for that
 
 
@@ -161,34 +137,21 @@ class Call:
         self._leg = CarrierLeg(spec)
         self._conversation = Conversation(spec)
         self._screening = Screening(spec.dial is not None and spec.dial.machine_detection, spec.settings)
-        self._transfer: Transfer | None = None
-        self._transfers = 0
+        self._away = Away(self._leg, self._conversation)
+        self._desk = Desk(spec.settings, self._leg, self._conversation)
+        self._socket = MediaSocket(now, spec.settings)
         self._timers: Timers[_Timer] = Timers()
         if spec.dial is None:
             self._timers.set(_Timer.OFFER, later(now, spec.settings.offer_s))
         self._now = now
-        self._stream: MediaStream | None = None
-        self._socket = Socket.NONE
         self._next = Next.NOTHING
-        self._keep_stream = False
         self._lingering = False  # the carrier is given a moment to close the socket itself
-        self._epoch = 0
         self._started_at = -1  # the stream's first `start`
-        self._heard_at = now
         self._ended_at = now
-        self._frames_in = 0
-        self._malformed = 0
-        self._malformed_codes: set[MalformedCode] = set()  # membership only, never iterated
-        self._malformed_at: deque[int] = deque(maxlen=max(1, spec.settings.malformed))
-        self._keys_at: deque[int] = deque(maxlen=max(1, spec.settings.keys))
-        self._keys = Keys(spec.settings.keys_pause_s)
-        self._presses = 0
-        self._pressing: dict[str, str] = {}  # keys we press: by name, who waits for them
         self._leaving: EndReason | None = None  # why, once what is being said was heard
         self._quiet_at: int | None = None  # since when nobody speaks, while leaving
         self._last_words = ""  # said in the carrier's voice when ours is gone
         self._recording: RecordingChanged | None = None
-        self._recording_asks: dict[str, str] = {}
         self._detection: MachineDetection | None = None
         self._refusal = ""  # why the carrier did not do what the call hung on
         self._deadline = self._wake()
@@ -204,9 +167,13 @@ class Call:
         if self.state is CallState.OVER:
             return None
         at = self._timers.deadline
-        others = [self._conversation.deadline, self._leg.deadline, self._keys.deadline, self._screening.deadline]
-        if self._transfer is not None:
-            others.append(self._transfer.deadline)
+        others = (
+            self._conversation.deadline,
+            self._leg.deadline,
+            self._desk.deadline,
+            self._screening.deadline,
+            self._away.deadline,
+        )
         for other in others:
             if other is not None and (at is None or other < at):
                 at = other
@@ -220,7 +187,7 @@ class Call:
     @property
     def attached(self) -> bool:
         """A media socket is there (or on its way out)."""
-        return self._socket is not Socket.NONE
+        return self._socket.there
 
     def handle(self, now: int, fact: CallFact) -> list[CallOrder]:
         """One complete step."""
@@ -261,47 +228,61 @@ class Call:
             case Reported(event, ref):
                 self._reported(now, event, ref, out)
             case EndWanted(reason, keep_stream, gently):
-                self._keep_stream = self._keep_stream or keep_stream
+                self._socket.keep = self._socket.keep or keep_stream
                 if gently and self.state is CallState.TALKING:
                     self._leave(now, reason)
                 else:
                     self._end(now, reason, out)
+                if reason is EndReason.SHUTDOWN:
+                    self._leg.hurry(now)
             case LegEnded():
                 self._leg_ended(now, out)
             case SayWanted(text):
                 out += self._conversation.say(now, text)
-            case TransferWanted():
-                self._transfer_wanted(now, fact, out)
-            case KeysWanted(digits, gap_ms, ask):
-                self._press(now, digits, gap_ms, ask, out)
-            case CollectWanted(ask, most, terminator, timeout_s):
-                if self.state is CallState.TALKING:
-                    self._keyed(now, self._keys.collect(now, ask, most, terminator, timeout_s), out)
-                else:
-                    self._deny(ask, "not_talking", "keys are collected while the call is talking", out)
-            case RecordingWanted(step, ask):
-                self._record(now, step, ask, out)
+            case TransferWanted() | KeysWanted() | CollectWanted() | RecordingWanted():
+                self._wanted(now, fact, out)
             case Hurried():
                 out += self._conversation.callbacks.only_the_last(now)
+
+    def _wanted(
+        self,
+        now: int,
+        wanted: TransferWanted | KeysWanted | CollectWanted | RecordingWanted,
+        out: list[CallOrder],
+    ) -> None:
+        """The application wants something that only a call that is talking can do."""
+        transfer = type(wanted) is TransferWanted
+        if transfer and (self._away.busy or self._leaving is not None):
+            deny(wanted.ask, "busy", "the call is being transferred, or hung up, already", out)
+            return
+        if self.state is not CallState.TALKING:
+            deny(wanted.ask, "not_talking", "that can be done while the call's media stream is there", out)
+            return
+        match wanted:
+            case TransferWanted():
+                self._turn(now, self._away.wanted(now, self.spec, wanted, out), out)
+            case KeysWanted():
+                self._desk.press(now, wanted, out)
+            case CollectWanted():
+                self._desk.collect(now, wanted, out)
+            case RecordingWanted(step, ask):
+                self._desk.record(now, step, ask, out)
 
     def _look_around(self, now: int, out: list[CallOrder]) -> None:
         """What follows from this step in the conversation."""
         talk = self._conversation
         if talk.mouth.pressed:
-            for item in talk.mouth.pressed:
-                self._answer_ask(self._pressing.pop(item, ""), True, out)
-            talk.mouth.pressed.clear()
+            self._desk.heard(out)
         if talk.voices and self._screening.stage is Screened.WAITING:
             self._cues(now, self._screening.spoke(), out)
         if talk.gave_up is not None and self.state in _LIVE:
             self._last_words = talk.gave_up.say
             self._end(now, EndReason.ENGINE_FAILED, out)
-        transfer = self._transfer
-        if transfer is not None and transfer.listens:
+        if self._away.listens:
             if talk.speaking(now):
                 self._timers.set(_Timer.CHANCE, later(now, _LOOK_S))
             else:
-                self._moves(now, transfer.quiet(now), out)
+                self._turn(now, self._away.quiet(now, self.spec, out), out)
         if self._leaving is not None:
             self._maybe_leave(now, out)
         if self.state is CallState.TALKING:
@@ -324,19 +305,19 @@ class Call:
         for settled in self._leg.tick(now, out):
             self._settled(now, settled, out)
         self._line_is_free(now, out)
-        self._keyed(now, self._keys.tick(now), out)
+        self._desk.tick(now, out)
         self._cues(now, self._screening.tick(now), out)
-        if self._transfer is not None:
-            self._moves(now, self._transfer.tick(now, self._socket is Socket.STREAMING), out)
+        self._turn(now, self._away.tick(now, self.spec, self._socket.flowing, out), out)
 
     def _fire(self, now: int, timer: _Timer, out: list[CallOrder]) -> None:
         match timer:
             case _Timer.OFFER:
-                self._end(now, EndReason.NEVER_STARTED, out)
+                # After a transfer that failed: the carrier does not come back with a caller who is not there any more.
+                self._end(now, EndReason.NEVER_STARTED if self._started_at < 0 else EndReason.CALLER_HUNG_UP, out)
             case _Timer.RINGING:
                 self._end(now, EndReason.NOT_REPORTED, out)
             case _Timer.START:
-                self._close_socket(1008, "no start", out)
+                self._socket.close(1008, "no start", out)
             case _Timer.REATTACH:
                 self._end(now, EndReason.STREAM_LOST, out)
             case _Timer.SILENCE:
@@ -349,8 +330,8 @@ class Call:
             case _Timer.CHANCE:
                 pass  # ``_look_around`` does what is to be done
             case _Timer.LINGER:
-                if not self._keep_stream:
-                    self._close_socket(1000, "call ended", out)
+                if not self._socket.keep:
+                    self._socket.close(1000, "call ended", out)
 
     # --- the leg -----------------------------------------------------------------------------------------------------
 
@@ -365,7 +346,7 @@ class Call:
     def _mint(self, purpose: Next, out: list[CallOrder]) -> None:
         """Have a stream, as soon as the old socket is out of its way."""
         self._next = purpose
-        if self._socket is Socket.NONE:
+        if not self._socket.there:
             out.append(MintStream())
 
     def _minted(self, now: int, url: str, token: str, out: list[CallOrder]) -> None:
@@ -373,19 +354,20 @@ class Call:
         if purpose is Next.NOTHING or self.state not in _LIVE:
             return
         if not url:
-            self._end(now, EndReason.UNSUPPORTED_CODEC if self._malformed else EndReason.STREAM_LOST, out)
+            self._end(now, EndReason.UNSUPPORTED_CODEC if self._socket.malformed else EndReason.STREAM_LOST, out)
         elif purpose is Next.BEGIN:
             self._leg.begin_stream(now, url, token, out)
         else:
             self._leg.restart_stream(now, url, token, out)
 
     def _reported(self, now: int, event: WebhookEvent, ref: str, out: list[CallOrder]) -> None:
-        transfer = self._transfer
-        if transfer is not None and ref == transfer.ref and event.call_id != self.spec.call_id:
-            self._moves(now, transfer.reported(now, event, True), out)
+        ours = event.call_id == self.spec.call_id
+        if not ours and self._away.concerns(ref):
+            self._away_reported(now, event, True, out)
             return
-        if ref and event.call_id != self.spec.call_id and (self.spec.dial is None or ref != self.spec.dial.ref):
+        if ref and not ours and (self.spec.dial is None or ref != self.spec.dial.ref):
             return  # a leg we are done with
+        transferring = self._away.busy
         self._name(now, event.call_id, out)
         match event:
             case CallStatusChanged():
@@ -396,11 +378,20 @@ class Call:
                 self._recording = event
             case CarrierSpoke():
                 self._leg.spoken(now, out)
-            case StreamChanged(change=StreamChange.ERROR, error=error) if self.state is CallState.OFFERED:
+            case StreamChanged(change=StreamChange.ERROR, error=error) if self._hopeless:
                 self._refusal = error
                 self._end(now, EndReason.NEVER_STARTED, out)
-        if transfer is not None and self._transfer is transfer:
-            self._moves(now, transfer.reported(now, event, False), out)
+        if transferring:
+            self._away_reported(now, event, False, out)
+
+    @property
+    def _hopeless(self) -> bool:
+        """No stream ever came, and none is here: what the carrier could not open was the one we wait for."""
+        return self.state is CallState.OFFERED and not self._socket.there
+
+    def _away_reported(self, now: int, event: WebhookEvent, ours: bool, out: list[CallOrder]) -> None:
+        flowing = self._socket.flowing
+        self._turn(now, self._away.reported(now, self.spec, event, ours, flowing, out), out)
 
     def _name(self, now: int, call_id: str, out: list[CallOrder]) -> None:
         """A dialled call learns its name: from the order's answer, a report, or its stream; whatever is first."""
@@ -454,12 +445,10 @@ class Call:
         elif news.tag in ("answer", "stream") and not news.done:
             self._refusal = news.detail
             self._end(now, EndReason.CARRIER_REFUSED, out)
-        elif news.tag in ("send", "consult", "brief", "join") and self._transfer is not None:
-            self._moves(now, self._transfer.settled(now, news.tag, news.done, news.value, news.detail), out)
-        elif news.tag.startswith("record_"):
-            self._recorded(news, out)
-        elif news.tag.startswith("keys:"):
-            self._answer_ask(self._pressing.pop(news.tag, ""), news.done, out)
+        elif self._desk.settled(news, out):
+            pass
+        elif turns := self._away.settled(now, self.spec, news, self._socket.flowing, out):
+            self._turn(now, turns, out)
         self._leg.settled(now, news, out)
         self._line_is_free(now, out)
 
@@ -470,7 +459,7 @@ class Call:
         if self._leg.failure is not None:
             out.append(Tell(HangUpFailed(self.spec.call_id, self._leg.failure)))
             self._leg.failure = None
-        if self._socket in (Socket.OPEN, Socket.STREAMING) and not self._lingering:
+        if self._socket.open and not self._lingering:
             self._lingering = True
             self._timers.set(_Timer.LINGER, later(now, self._settings.linger_s))
 
@@ -523,30 +512,27 @@ class Call:
     # --- the media socket --------------------------------------------------------------------------------------------
 
     def _stream_came(self, now: int, out: list[CallOrder]) -> None:
-        if self._socket is not Socket.NONE:
+        if self._socket.there:
             self._stream_went(now, out)  # whoever admitted a second one has let go of the first
-        self._socket = Socket.OPEN
-        self._stream = self._leg.stream()
-        self._epoch += 1
-        self._heard_at = now
-        out.append(Tell(StreamAttached(self.spec.call_id, self._epoch)))
+        self._socket.came(now, self.spec.call_id, self._leg.stream(), out)
         if self.state in _LIVE:
             self._timers.set(_Timer.START, later(now, self._settings.start_s))
         else:
-            self._close_socket(1000, "call ended", out)
+            self._socket.close(1000, "call ended", out)
 
     def _carrier_said(self, now: int, text: str, out: list[CallOrder]) -> None:
-        stream = self._stream
+        socket = self._socket
+        stream = socket.stream
         if stream is None:
             return
-        self._heard_at = now
+        socket.heard_at = now
         event = stream.receive(text)
         kind = type(event)
-        if self._socket is Socket.CLOSING:  # whatever is still on its way means nothing, but for the end of the leg
+        if socket.state is Socket.CLOSING:  # whatever is still on its way means nothing, but for the end of the leg
             if isinstance(event, StreamStopped) and self.state is CallState.ENDING:
                 self._leg_ended(now, out)
         elif kind is CallerAudio:
-            self._frames_in += 1
+            socket.frames_in += 1
             if self.state is CallState.TALKING:
                 out += self._conversation.hear(now, event.payload, event.timestamp_ms, event.chunk)  # type: ignore[union-attr]
         elif kind is MarkReturned:
@@ -555,8 +541,9 @@ class Call:
         elif isinstance(event, StreamStarted):
             self._stream_started(now, event, out)
         elif isinstance(event, Pressed):
-            if self.state is CallState.TALKING:
-                self._pressed(now, event, out)
+            if self.state is CallState.TALKING and not self._desk.key(now, event.digit, out):
+                bad = Malformed(MalformedCode.BAD_FIELD, "keys faster than any dialler's")
+                self._malformed_message(now, bad, out)
         elif isinstance(event, StreamStopped):
             if self.state is not CallState.AWAY:
                 self._leg_ended(now, out)
@@ -568,10 +555,11 @@ class Call:
             self._name(now, event.call_id, out)  # the stream overtook every report
         if event.call_id != self.spec.call_id:
             self._malformed_message(now, Malformed(MalformedCode.BAD_FIELD, "start names another call"), out)
-            self._close_socket(1008, "wrong call", out)
-            self._stream = None  # nothing that it says is about this call
+            self._socket.close(1008, "wrong call", out)
+            self._socket.stream = None  # nothing that it says is about this call
             return
-        if self.state not in _LIVE or self._stream is None:
+        stream = self._socket.stream
+        if self.state not in _LIVE or stream is None:
             return
         sends = event.sends or event.format
         if event.format.rate not in OUTPUT_RATES or sends.rate not in OUTPUT_RATES:
@@ -580,7 +568,7 @@ class Call:
             return
         first = self._started_at < 0
         back = self.state is CallState.AWAY
-        self._socket = Socket.STREAMING
+        self._socket.state = Socket.STREAMING
         for timer in (_Timer.START, _Timer.REATTACH, _Timer.OFFER, _Timer.RINGING):
             self._timers.clear(timer)
         self._timers.set(_Timer.SILENCE, later(now, self._settings.silence_s))
@@ -596,11 +584,11 @@ class Call:
                 self._conversation.wait_for_cue()
             elif self._screening.stage is Screened.MACHINE:
                 out += self._conversation.hush(now)
-        out += self._conversation.attach(now, self._stream, event.format, event.parameters, sends)
+        out += self._conversation.attach(now, stream, event.format, event.parameters, sends)
         if first:
             self._screening.started(now)
             if self.spec.recording:
-                self._record(now, RecordingStep.START, "", out)
+                self._desk.record(now, RecordingStep.START, "", out)
         if back:
             self._welcome_back(now, out)
 
@@ -614,12 +602,9 @@ class Call:
             self._leg.adopt(self.spec)
 
     def _stream_went(self, now: int, out: list[CallOrder]) -> None:
-        if self._socket is Socket.NONE:
+        if not self._socket.there:
             return
-        clean = self._stream is not None and self._stream.state is StreamState.STOPPED
-        out.append(Tell(StreamDetached(self.spec.call_id, self._epoch, clean)))
-        self._socket = Socket.NONE
-        self._stream = None
+        self._socket.went(self.spec.call_id, out)
         for timer in (_Timer.START, _Timer.SILENCE, _Timer.LINGER):
             self._timers.clear(timer)
         if self.state is CallState.TALKING:
@@ -632,169 +617,45 @@ class Call:
             out.append(MintStream())
 
     def _check_silence(self, now: int, out: list[CallOrder]) -> None:
-        due = later(self._heard_at, self._settings.silence_s)
+        due = later(self._socket.heard_at, self._settings.silence_s)
         if due > now:  # something was heard since the timer was set: that is cheaper than moving it per frame
             self._timers.set(_Timer.SILENCE, due)
         else:
             self._end(now, EndReason.STREAM_SILENT, out)
 
-    def _close_socket(self, code: int, reason: str, out: list[CallOrder]) -> None:
-        if self._socket in (Socket.OPEN, Socket.STREAMING):
-            self._socket = Socket.CLOSING
-            out.append(CloseStream(code, reason))
-
     def _malformed_message(self, now: int, event: Malformed, out: list[CallOrder]) -> None:
-        self._malformed += 1
-        if event.code not in self._malformed_codes:
-            self._malformed_codes.add(event.code)
-            out.append(Tell(MalformedMessage(self.spec.call_id, event.code.value, event.detail)))
-        if event.code is MalformedCode.UNSUPPORTED_FORMAT and self._socket is Socket.OPEN:
-            if self._leg.other_codec():  # once more, with what every carrier knows
+        match self._socket.bad(now, self.spec.call_id, event, out):
+            case Bad.CODEC if self._leg.other_codec():  # once more, with what every carrier knows
                 self._next = Next.RESTART
-                self._close_socket(1000, "asking for another codec", out)
-            else:
+                self._socket.close(1000, "asking for another codec", out)
+            case Bad.CODEC:
                 self._end(now, EndReason.UNSUPPORTED_CODEC, out)
-            return
-        times = self._malformed_at
-        times.append(now)
-        if len(times) == times.maxlen and now - times[0] <= us(self._settings.malformed_window_s):
-            times.clear()
-            self._close_socket(1008, "too many malformed messages", out)
-            if self.state not in _UNHEARD:  # before `start` it is the socket that is bad, not the call
+            case Bad.FLOOD if self.state not in _UNHEARD:  # before `start` it is the socket that is bad, not the call
                 self._end(now, EndReason.PROTOCOL_ERROR, out)
-
-    # --- keys --------------------------------------------------------------------------------------------------------
-
-    def _pressed(self, now: int, event: Pressed, out: list[CallOrder]) -> None:
-        """A key. More of them than fingers could press are skipped and counted: each costs a line and a callback."""
-        times = self._keys_at
-        if len(times) == times.maxlen and now - times[0] <= us(self._settings.keys_window_s):
-            self._malformed_message(now, Malformed(MalformedCode.BAD_FIELD, "keys faster than any dialler's"), out)
-            return
-        times.append(now)
-        self._conversation.voices += 1
-        self._keyed(now, self._keys.pressed(now, event.digit), out)
-
-    def _keyed(self, now: int, results: list[KeyResult], out: list[CallOrder]) -> None:
-        for result in results:
-            if isinstance(result, CollectionDone):
-                self._answer_ask(result.name, {"digits": result.digits, "ended_by": result.why.value}, out)
-            elif isinstance(result, CollectionRefused):
-                self._deny(result.name, "bad_arguments", f"these keys cannot be collected: {result.refusal.value}", out)
-            else:
-                out += self._conversation.pressed(now, result.text)
-
-    def _press(self, now: int, digits: str, gap_ms: int, ask: str, out: list[CallOrder]) -> None:
-        """Press keys for the application: by the carrier's API where it has one, else in-band."""
-        if self.state is not CallState.TALKING:
-            self._deny(ask, "not_talking", "keys can be pressed while the media stream is there", out)
-            return
-        self._presses += 1
-        name = f"keys:{self._presses}"
-        if not self._leg.press(now, name, digits, _TONE_MS, out):
-            out += self._conversation.press(now, name, digits, gap_ms, _TONE_MS)
-        self._pressing[name] = ask
-        out.append(Tell(KeysSent(self.spec.call_id, len(digits))))
-
-    def _answer_ask(self, ask: str, value: Any, out: list[CallOrder]) -> None:
-        if ask:
-            out.append(Reply(ask, value))
-
-    def _deny(self, ask: str, code: str, detail: str, out: list[CallOrder]) -> None:
-        if ask:
-            out.append(Deny(ask, code, detail))
-
-    # --- recording ---------------------------------------------------------------------------------------------------
-
-    def _record(self, now: int, step: RecordingStep, ask: str, out: list[CallOrder]) -> None:
-        if self.state is not CallState.TALKING:
-            self._deny(ask, "not_talking", "a call is recorded while its media stream is there", out)
-            return
-        self._deny(self._recording_asks.pop(step.value, ""), "superseded", "it was asked for again", out)
-        self._recording_asks[step.value] = ask
-        self._leg.record(now, step, out)
-
-    def _recorded(self, news: Settled, out: list[CallOrder]) -> None:
-        step = news.tag.removeprefix("record_")
-        ask = self._recording_asks.pop(step, "")
-        if news.done:
-            out.append(Tell(RecordingStepped(self.spec.call_id, step)))
-            self._answer_ask(ask, True, out)
-        else:
-            self._deny(ask, "carrier_refused", news.detail, out)
 
     # --- transfer ----------------------------------------------------------------------------------------------------
 
-    def _transfer_wanted(self, now: int, wanted: TransferWanted, out: list[CallOrder]) -> None:
-        agent = self.spec.agent
-        guarded = wanted.by_model or agent.transfer_allow is not None
-        if self.state is not CallState.TALKING or self._transfer is not None or self._leaving is not None:
-            self._deny(wanted.ask, "busy", "the call is not in a state to be transferred", out)
-        elif not valid_target(wanted.to):
-            advice = "a target is an E.164 number (+15550001234) or sip:somebody@host"
-            self._refuse_transfer(now, wanted, "bad_target", advice, out)
-        elif guarded and not may_transfer(wanted.to, agent.transfer_allow, agent.system_prompt):
-            advice = "the operator did not name this target: see transfer_allow="
-            self._refuse_transfer(now, wanted, "not_allowed", advice, out)
-        else:
-            self._transfers += 1
-            ref = f"{self.spec.call_id}/t{self._transfers}"
-            self._transfer = Transfer(now, wanted.to, ref, wanted.summary, wanted.ask, self._settings)
-            self._moves(now, self._transfer.begins, out)
-
-    def _refuse_transfer(self, now: int, wanted: TransferWanted, code: str, why: str, out: list[CallOrder]) -> None:
-        self._deny(wanted.ask, code, why, out)
-        out.append(Tell(TransferStepped(self.spec.call_id, "refused", wanted.to, why)))
-        out += self._conversation.say(now, self.spec.agent.transfer_refused_message)
-
-    def _moves(self, now: int, moves: list[Move], out: list[CallOrder]) -> None:
-        for move in moves:
-            transfer = self._transfer
-            if transfer is None or self.state not in _LIVE:
+    def _turn(self, now: int, turns: list[Turn], out: list[CallOrder]) -> None:
+        """What a transfer means for the call."""
+        for turn in turns:
+            if self.state not in _LIVE:
                 return
-            spec = self.spec
-            match move:
-                case Move.SEND:
+            match turn:
+                case Turn.LEAVING:
                     self.state = CallState.AWAY
-                    self._leg.transfer(now, transfer_plan(spec, transfer), out)
-                    out += self._conversation.hush(now)
-                case Move.CONSULT:
-                    self._leg.consult(now, consultation(spec, transfer), out)
-                case Move.BRIEF:
-                    self._leg.brief(now, transfer.other, consultation(spec, transfer), out)
-                case Move.JOIN:
-                    self.state = CallState.AWAY
-                    out += self._conversation.hush(now)
-                    self._leg.join(now, transfer.other, consultation(spec, transfer), out)
-                case Move.DROP_OTHER:
-                    self._leg.drop_other(now, transfer.other, out)
-                case Move.AWAY:
-                    self._close_socket(1000, "transferred", out)
-                case Move.GONE:
-                    self._answer_ask(transfer.ask, {"transferred": True, "reason": ""}, out)
-                    self._transfer = None
+                case Turn.PARTED:
+                    self._socket.close(1000, "transferred", out)
+                case Turn.GONE:
                     self._end(now, EndReason.TRANSFERRED, out)
-                case Move.BACK:
-                    self._come_back(now, transfer, out)
-            if move not in (Move.BACK, Move.GONE, Move.DROP_OTHER):
-                out.append(Tell(TransferStepped(spec.call_id, move.value, transfer.to)))
-
-    def _come_back(self, now: int, transfer: Transfer, out: list[CallOrder]) -> None:
-        """Nobody is there: the caller is the agent's again, and is told so."""
-        self._answer_ask(transfer.ask, {"transferred": False, "reason": transfer.failure}, out)
-        self._transfer = None
-        out.append(Tell(TransferStepped(self.spec.call_id, "failed", transfer.to, transfer.failure)))
-        stream = self._stream
-        here = self._socket is Socket.STREAMING and stream is not None and stream.state is StreamState.STREAMING
-        if here and not transfer.moved:
-            self.state = CallState.TALKING
-            self._welcome_back(now, out)
-        else:
-            self.state = CallState.AWAY
-            self._timers.set(_Timer.OFFER, later(now, self._settings.offer_s))
-            self._close_socket(1000, "transferred", out)
-            if transfer.summary:  # after a cold one the carrier asks what to do, and is told
-                self._mint(Next.RESTART, out)
+                case Turn.BACK:
+                    self.state = CallState.TALKING
+                    self._welcome_back(now, out)
+                case Turn.RETURNING | Turn.RESTART:
+                    self.state = CallState.AWAY
+                    self._timers.set(_Timer.OFFER, later(now, self._settings.offer_s))
+                    self._socket.close(1000, "transferred", out)
+                    if turn is Turn.RESTART:
+                        self._mint(Next.RESTART, out)
 
     def _welcome_back(self, now: int, out: list[CallOrder]) -> None:
         self._conversation.resume()
@@ -837,35 +698,35 @@ class Call:
         self._leaving = None
         self._next = Next.NOTHING
         self._screening.deadline = None
-        self._release_asks(now, out)
+        self._desk.end(now, out)
+        self._away.end(now, reason is EndReason.TRANSFERRED, out)
         unheard = self._started_at < 0
         if not unheard:
             out += self._conversation.end(now)
         if not unheard or self.spec.dial is not None:
-            out += self._conversation.callbacks.call(now, "on_call_end", self._end_payload(now))
+            payload = self._ending(reason).payload(self._conversation)
+            out += self._conversation.callbacks.call(now, "on_call_end", payload)
         if reason is EndReason.NEVER_STARTED and not self._leg.kept:
             self._leg.down(out)  # the carrier ends a call whose stream it could not open
         if self._leg.up:
             words = self._last_words if reason in (EndReason.ENGINE_FAILED, EndReason.VOICEMAIL_LEFT) else ""
             self._leg.hang_up(now, words, out)
-        elif not self._keep_stream:
-            self._close_socket(1000, "call ended", out)
+        elif not self._socket.keep:
+            self._socket.close(1000, "call ended", out)
 
-    def _release_asks(self, now: int, out: list[CallOrder]) -> None:
-        """Nobody waits for a call that is over."""
-        for result in self._keys.end(now):
-            if (not isinstance(result, CollectionDone) and self._started_at >= 0) or isinstance(result, CollectionDone):
-                self._keyed(now, [result], out)
-        for ask in [*self._pressing.values(), *self._recording_asks.values()]:
-            self._deny(ask, "call_ended", "the call ended first", out)
-        self._pressing.clear()
-        self._recording_asks.clear()
-        transfer, self._transfer = self._transfer, None
-        if transfer is not None:
-            if transfer.other_leg:
-                self._leg.drop_other(now, transfer.other_leg, out)
-            gone = self.reason is EndReason.TRANSFERRED
-            self._answer_ask(transfer.ask, {"transferred": gone, "reason": "" if gone else "call_ended"}, out)
+    def _ending(self, reason: EndReason) -> Ending:
+        return Ending(
+            spec=self.spec,
+            reason=reason,
+            started=self._started_at,
+            ended=self._ended_at,
+            status=self._leg.progress.status,
+            frames_in=self._socket.frames_in,
+            malformed=self._socket.malformed,
+            refusal=self._refusal,
+            recording=self._recording,
+            detection=self._detection,
+        )
 
     def _leg_ended(self, now: int, out: list[CallOrder]) -> None:
         """The carrier says the telephone call is over."""
@@ -874,38 +735,7 @@ class Call:
             self._line_is_free(now, out)
         elif self._leg.up:
             self._leg.down(out)
-            joined = self._transfer is not None and self._transfer.joined
-            self._end(now, EndReason.TRANSFERRED if joined else EndReason.CALLER_HUNG_UP, out)
-
-    def _end_payload(self, now: int) -> dict[str, Any]:
-        assert self.reason is not None
-        started = self._started_at if self._started_at >= 0 else now
-        payload = self._conversation.end_payload(now, self.reason.value, started, self._frames_in, self._malformed)
-        payload["recording"] = payloads.recording(self.spec, self._recording, now)
-        if self._conversation.mouth.taped:
-            payload["recording_path"] = payloads.recording_path(self.spec)
-        if self.spec.dial is not None:
-            payload["outcome"] = outcome_of(self.reason, self._started_at >= 0, self._leg.progress.status)
-        return payload
-
-    def _result(self) -> CallResult | None:
-        if self.spec.dial is None or self.reason is None:
-            return None
-        payload = self._end_payload(self._ended_at)
-        metrics = payload["metrics"]
-        return CallResult(
-            call_id=self.spec.call_id,
-            outcome=payload["outcome"],
-            reason=self.reason,
-            status=self._leg.progress.status.value,
-            duration_seconds=metrics.duration_seconds,
-            transcript=tuple(payload["transcript"]),
-            cost=metrics.cost,
-            metrics=metrics,
-            detail=self._refusal,
-            machine_detection=self._detection,
-            recording=payload["recording"],
-        )
+            self._end(now, EndReason.TRANSFERRED if self._away.joined else EndReason.CALLER_HUNG_UP, out)
 
     def _finish(self, now: int, out: list[CallOrder]) -> None:
         """Everything owed is done: say so, once."""
@@ -913,26 +743,13 @@ class Call:
             self.state is not CallState.ENDING
             or self._leg.up
             or "drop_other" in self._leg.rests
-            or self._socket is not Socket.NONE
+            or "consult" in self._leg.rests
+            or self._socket.there
             or not self._conversation.callbacks.idle
         ):
             return
         self.state = CallState.OVER
         assert self.reason is not None
-        frames_out, played, discarded = self._conversation.counts()
-        out.append(
-            Tell(
-                CallEnded(
-                    call_id=self.spec.call_id,
-                    reason=self.reason,
-                    duration_ms=(self._ended_at - self._started_at) // 1000 if self._started_at >= 0 else 0,
-                    turns=self._conversation.turns,
-                    frames_in=self._frames_in,
-                    frames_out=frames_out,
-                    marks_played=played,
-                    marks_discarded=discarded,
-                    malformed=self._malformed,
-                )
-            )
-        )
-        out.append(Over(self.reason, self._result()))
+        ending = self._ending(self.reason)
+        out.append(Tell(ending.event(self._conversation)))
+        out.append(Over(self.reason, ending.result(self._conversation)))

@@ -55,6 +55,7 @@ class CarrierLeg:
         self._hangup_by: int | None = None
         self._worded = False  # the hang-up under way also says the last words
         self._words_by: int | None = None  # the carrier's own voice is speaking: until then at most
+        self._words_s = spec.settings.brief_s
 
     # --- names -------------------------------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class CarrierLeg:
 
     def _plan(self, url: str, token: str, line: AudioFormat) -> StreamPlan:
         spec = self._spec
-        return StreamPlan(url, {"caller": spec.caller, "callee": spec.callee}, line, token)
+        return StreamPlan(url, {"caller": spec.caller, "callee": spec.callee}, line, token, spec.webhooks)
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -138,7 +139,8 @@ class CarrierLeg:
 
     def transfer(self, now: int, plan: TransferPlan, out: list[CallOrder]) -> None:
         """Send the caller elsewhere."""
-        self.rests.ask(now, "send", self._dialect.transfer(self._leg(), plan), self._settings.order_s, out)
+        request = self._dialect.transfer(self._leg(), plan)
+        self.rests.ask(now, "send", request, self._settings.order_s, out, once=True)  # or it might ring there twice
 
     def consult(self, now: int, plan: DialPlan, out: list[CallOrder]) -> None:
         """Dial another leg, to be joined with this one later."""
@@ -153,7 +155,7 @@ class CarrierLeg:
     def join(self, now: int, other: str, plan: DialPlan, out: list[CallOrder]) -> None:
         """Connect the two legs."""
         request = self._dialect.join(self._leg(), self._leg(other), plan)
-        self.rests.ask(now, "join", request, self._settings.order_s, out)
+        self.rests.ask(now, "join", request, self._settings.order_s, out, once=True)
 
     def drop_other(self, now: int, other: str, out: list[CallOrder]) -> None:
         """Hang up the other leg."""
@@ -183,6 +185,13 @@ class CarrierLeg:
         self._worded = False
         self.rests.ask(now, "hangup", self._dialect.hang_up(self._leg()), self._settings.hangup_s, out)
 
+    def hurry(self, now: int) -> None:
+        """The server stops: last words may take no longer than any other hang-up, and nobody may be left to hear that
+        they are over."""
+        self._words_s = self._settings.hangup_s
+        if self._words_by is not None:
+            self._words_by = min(self._words_by, later(now, self._words_s))
+
     def named(self, now: int, call_id: str, out: list[CallOrder]) -> None:
         """The carrier's name for a leg that was dialled has become known."""
         self.call_id = call_id
@@ -201,7 +210,7 @@ class CarrierLeg:
             return
         match news.tag:
             case "speak" if news.outcome is RestOutcome.DONE:
-                self._words_by = later(now, self._settings.brief_s)
+                self._words_by = later(now, self._words_s)
             case "speak" | "hangup" if news.outcome is RestOutcome.REFUSED and (self._worded or news.tag == "speak"):
                 self._free(now, out)  # the carrier will not speak for us: then at least the line is freed
             case "speak" | "hangup":

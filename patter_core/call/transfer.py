@@ -28,6 +28,7 @@ from ..carriers.carrier import (
 from ..settings import CallSettings
 from ..timers import later
 from .progress import Progress
+from .rests import Settled
 from .spec import CallSpec
 
 __all__ = ["Move", "Stage", "Transfer", "consultation", "may_transfer", "transfer_plan", "valid_target"]
@@ -60,6 +61,7 @@ class Move(enum.Enum):
 
 _LEG_MAY_BE_UP = frozenset({Stage.CONSULTING, Stage.BRIEFING, Stage.JOINING, Stage.SENT})
 _GRACE_S = 15.0  # how late a carrier may report that nobody answered
+_UNSURE_S = 2.0  # how long a carrier that did not say whether it took the caller over may take to show it
 
 
 class Transfer:
@@ -77,6 +79,7 @@ class Transfer:
         self._settings = settings
         self._progress = Progress()
         self.moved = False  # the carrier took the caller over: whatever stream there was is not the caller's any more
+        self._known_by: int | None = None  # the deadline there was before the carrier left us guessing
         if summary:
             self.deadline = later(now, settings.ring_s + _GRACE_S)
 
@@ -113,17 +116,25 @@ class Transfer:
         self.deadline = later(now, self._settings.ring_s + _GRACE_S)
         return [Move.SEND]
 
-    def settled(self, now: int, tag: str, done: bool, value: str, detail: str) -> list[Move]:
-        """What became of the order of one of our moves (``tag`` is the move's value)."""
-        if tag == Move.CONSULT.value and done:
-            self.other = self.other or value
+    def settled(self, now: int, news: Settled) -> list[Move]:
+        """What became of the order of one of our moves (its tag is the move's value)."""
+        move = Move(news.tag)
+        if move is Move.CONSULT and news.done:
+            self.other = self.other or news.value
             return []
-        if tag == Move.JOIN.value and done:
+        if move is Move.JOIN and news.done:
             self.moved = True  # accepted; that they are connected is reported
             return []
-        if done or self.stage is Stage.OVER:
+        if news.done or self.stage is Stage.OVER:
             return []
-        return self._back(f"the carrier refused: {detail}")
+        if news.outcome is None and move is Move.CONSULT:
+            return []  # it may ring there all the same: its reports, or the deadline, tell
+        if news.outcome is None and move in (Move.SEND, Move.JOIN):
+            if self.stage in (Stage.SENT, Stage.JOINING):
+                self._known_by = self.deadline
+                self.deadline = later(now, _UNSURE_S)
+            return []
+        return self._back(f"the carrier refused: {news.detail}")
 
     def reported(self, now: int, event: WebhookEvent, ours: bool) -> list[Move]:
         """The carrier reported something; ``ours``: about the other leg."""
@@ -195,12 +206,25 @@ class Transfer:
             return []
         if self.stage is Stage.SPEAKING:
             return self.quiet(now)
+        if self._known_by is not None:
+            return self._guess(now, stream)
         if self.stage is Stage.JOINING and self.moved:
             return self._joined()  # nobody says so, but nobody says otherwise
         if self.stage is Stage.SENT and not stream:
             self.deadline = None  # the carrier has them, and tells when it is done
             return []
         return self._back("no_answer")
+
+    def _guess(self, now: int, stream: bool) -> list[Move]:
+        """The carrier never said whether it took the caller over; what it has done since tells."""
+        known_by, self._known_by = self._known_by, None
+        taken = not stream or (self.stage is Stage.SENT and bool(self.other))
+        if not taken:
+            return self._back("the carrier did not answer")
+        self.moved = self.moved or not stream
+        assert known_by is not None
+        self.deadline = max(known_by, now + 1)
+        return []
 
 
 # --- what the carrier is told ----------------------------------------------------------------------------------------

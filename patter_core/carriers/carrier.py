@@ -436,6 +436,7 @@ class StreamPlan(msgspec.Struct, frozen=True):
     parameters: dict[str, str]
     line: AudioFormat
     token: str = ""
+    webhooks: str = ""  # where the stream's own fate is reported, on carriers that want to be told where
 
 
 class DialPlan(msgspec.Struct, frozen=True):

@@ -347,6 +347,8 @@ class LoopPatter(PatterBase, abc.ABC):
             return answer
         if own:
             self._own_handlers[answer] = own
+            if answer not in await self.active_calls():  # it was over before we were told its id
+                self._release(self._own_handlers.pop(answer, ""))
         return str(answer)
 
     def _served(self, app: App, agent: Agent) -> AgentSpec:

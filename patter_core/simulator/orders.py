@@ -88,6 +88,7 @@ class StreamWanted(msgspec.Struct, frozen=True):
     token: str = ""
     hears: AudioFormat | None = None
     plays: AudioFormat = PCMU_8K
+    report_url: str = ""  # where to say what becomes of it, where the carrier has no one place for that
 
 
 class Machine(enum.Enum):
@@ -351,6 +352,7 @@ class StreamUp(msgspec.Struct, frozen=True, tag=True):
 
     url: str
     stream_id: str
+    report_url: str = ""
 
 
 class StreamDown(msgspec.Struct, frozen=True, tag=True):
@@ -358,6 +360,7 @@ class StreamDown(msgspec.Struct, frozen=True, tag=True):
 
     url: str
     stream_id: str
+    report_url: str = ""
 
 
 class StreamFailed(msgspec.Struct, frozen=True, tag=True):
@@ -366,6 +369,7 @@ class StreamFailed(msgspec.Struct, frozen=True, tag=True):
     url: str
     stream_id: str
     why: str
+    report_url: str = ""
 
 
 class Spoke(msgspec.Struct, frozen=True, tag=True):

@@ -182,7 +182,7 @@ class Streams:
             if not leg.outgoing:
                 self._set(now, "patience", leg, leg.most_ms)
         self._clock(now, leg)
-        self.tell(now, leg, StreamUp(stream.wanted.url, stream.id))
+        self.tell(now, leg, StreamUp(stream.wanted.url, stream.id, stream.wanted.report_url))
         if Misbehaviour.TWO_STREAMS in self._upset and leg.streams == 1:
             self.open_stream(now, leg, stream.wanted, main=False)
 
@@ -279,7 +279,7 @@ class Streams:
                     one.wire.close(now, self.side.close_code, "")
                 self.wires.flush(one.conn, one.wire)
                 if one.main:
-                    self.tell(now, leg, StreamDown(one.wanted.url, one.id))
+                    self.tell(now, leg, StreamDown(one.wanted.url, one.id, one.wanted.report_url))
             elif not one.opened:
                 leg.spare.remove(one)
                 del self.streams[one.conn]
@@ -329,9 +329,11 @@ class Streams:
             if not stream.opened:
                 if not leg.started:
                     leg.outcome, leg.detail = outcome, stream.refused
-                self.tell(now, leg, StreamFailed(stream.wanted.url, stream.id, stream.refused))
+                self.tell(
+                    now, leg, StreamFailed(stream.wanted.url, stream.id, stream.refused, stream.wanted.report_url)
+                )
             else:
-                self.tell(now, leg, StreamDown(stream.wanted.url, stream.id))
+                self.tell(now, leg, StreamDown(stream.wanted.url, stream.id, stream.wanted.report_url))
             if leg.live and self.side.ends_when_idle:
                 self.advance(now, leg)
         elif stream in leg.spare:

@@ -47,6 +47,9 @@ from .orders import (
     SetHook,
     SimOrder,
     Step,
+    StreamDown,
+    StreamFailed,
+    StreamUp,
     StreamWanted,
     Verdict,
 )
@@ -187,7 +190,17 @@ class TwilioSide:
                     ends=ends,
                 )
                 return self._post(leg, url, pairs)
+            case StreamUp(_, stream_id, url) if url:
+                return self._stream(leg, stream_id, url, "stream-started", at_us)
+            case StreamDown(_, stream_id, url) if url:
+                return self._stream(leg, stream_id, url, "stream-stopped", at_us)
+            case StreamFailed(_, stream_id, why, url) if url:
+                return self._stream(leg, stream_id, url, "stream-error", at_us, why)
         return None
+
+    def _stream(self, leg: Leg, stream_id: str, url: str, event: str, at_us: int, error: str = "") -> Post:
+        pairs = webhook_peer.stream_params(leg.id, self._config.account_sid, stream_id, event, at_us, error)
+        return self._post(leg, url, pairs)
 
     def _status(
         self,
@@ -359,8 +372,8 @@ def _steps(text: str) -> list[Step]:
 
 def _step(verb: twiml.Verb) -> Step:
     match verb:
-        case twiml.Connect(url, parameters):
-            return OpenStream(StreamWanted(url, dict(parameters)))
+        case twiml.Connect(url, parameters, _, status_callback):
+            return OpenStream(StreamWanted(url, dict(parameters), report_url=status_callback))
         case twiml.Reject(reason):
             return Refuse(reason == "busy")
         case twiml.Say(text, language):

@@ -35,8 +35,7 @@ class Line:
         self.rest_sockets = {name: listen("127.0.0.1", 0) for name in carriers}
         self.rest_socket = self.rest_sockets[self.names[0]]
         self.port = self.server_socket.getsockname()[1]
-        if "tunnel" not in options:
-            options.setdefault("webhook_url", HOST)
+        options.setdefault("webhook_url", HOST)
         self.phone = loop.Patter(carrier=[self._option(name) for name in carriers], environ={}, **options)
         self.events: list[Any] = []
         self.carrier_events: list[Any] = []
@@ -92,15 +91,15 @@ class Line:
 
     def config(self, carrier: str = "", **options: Any) -> SimulatorConfig:
         carrier = carrier or self.names[0]
-        return SimulatorConfig(
-            webhook_url=f"https://{HOST}/webhooks/{carrier}/voice",
-            connect_to=("127.0.0.1", self.port),
-            carrier=carrier,
-            account_sid=ACCOUNT,
-            auth_token=TOKEN,
-            epoch=int(time.time() * 1e6),
-            **options,
-        )
+        config = {
+            "webhook_url": f"https://{HOST}/webhooks/{carrier}/voice",
+            "connect_to": ("127.0.0.1", self.port),
+            "carrier": carrier,
+            "account_sid": ACCOUNT,
+            "auth_token": TOKEN,
+            "epoch": int(time.time() * 1e6),
+        }
+        return SimulatorConfig(**{**config, **options})
 
     def run(
         self,
@@ -151,9 +150,9 @@ class Line:
         async def play(name: str) -> None:
             config = self.config(name, leave_when_done=False, **(simulator or {}))
             board = self.carriers[name] = SimulatedCarrier(config, (plans or {}).get(name, ()), seed=name.encode())
-            await self.loop.carry(
-                board, listener=self.rest_sockets[name], on_event=self.hear_carrier, started=drives.append
-            )
+            drive = self.loop.Drive(board, listener=self.rest_sockets[name], on_event=self.hear_carrier)
+            drives.append(drive)
+            await drive.run()
 
         async def story() -> None:
             await self.phone.ready

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from conformance.live.runner import ours
+from conformance.live.target import TOKEN
 from patter_core.audio.tones import tone
 from patter_core.audio.wav import read_wav, write_wav
 from patter_core.edge.cli import main
@@ -32,7 +33,7 @@ def simulate(target, wav, tmp_path, *more: str) -> int:
             "--wav",
             str(wav),
             "--auth-token",
-            target.token,
+            TOKEN,
             "--out",
             str(tmp_path / "out"),
             *more,

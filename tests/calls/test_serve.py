@@ -289,7 +289,7 @@ def test_without_a_public_address_nothing_is_served(loop):
     async def main():
         await phone.serve(phone.agent(engine=Echo()))
 
-    with pytest.raises(ConfigError, match="webhook_url is missing.*tunnel=True"):
+    with pytest.raises(ConfigError, match=r"webhook_url is missing.*tunnel=True"):
         loop.run(main)
 
 

@@ -23,7 +23,7 @@ from patter_core.carriers.twilio import signature as twilio_signature
 from patter_core.carriers.twilio import webhook_peer as twilio_peer
 from patter_core.config import AgentSpec, CarrierSpec, HandlerSpec, PublicUrl, ServerConfig
 from patter_core.contract import Answer, AskId, Lane, Refuse, StopRequested
-from patter_core.events import Bug, CallEnded, MalformedMessage, TranscriptLine
+from patter_core.events import Bug, CallEnded, TranscriptLine
 from patter_core.reasons import EndReason
 from patter_core.settings import CallSettings, ServerSettings
 from patter_core.simulator.callee import Callee
@@ -119,8 +119,9 @@ class Speaker(Agent, frozen=True, kw_only=True):
 
 def speaker(*heard: str, reply: Callable[[dict[str, Any]], Any] | None = None, mouth: Any = None, **agent: Any) -> Any:
     """An agent that understands these texts, and answers."""
-    kept = {} if reply is None else {"reply": reply}
-    return Speaker(stt=Ears(*heard), tts=mouth or Mouth(), **kept, **agent)
+    if reply is not None:
+        agent["reply"] = reply
+    return Speaker(stt=Ears(*heard), tts=mouth or Mouth(), **agent)
 
 
 ECHO = Agent(engine=Echo())
@@ -168,8 +169,9 @@ class CarriersWorld:
             webhook_url=voice, carrier=carrier, connect_to=(HOST, 443), tls=True, epoch=EPOCH, **simulator
         )
         account = ACCOUNT if carrier == "twilio" else self.sim_config.connection_id
-        key = self.sim_config.auth_token if carrier == "twilio" else self.sim_config.public_key
         options = dict(config or {})
+        account = options.pop("account", account)
+        key = self.sim_config.auth_token if carrier == "twilio" else self.sim_config.public_key
         self.spec = CarrierSpec(
             name=carrier,
             account=account,
@@ -292,7 +294,7 @@ class CarriersWorld:
     def reason(self) -> EndReason:
         """Why the one call ended."""
         (event,) = self.told(CallEnded)
-        return event.reason
+        return event.reason  # type: ignore[no-any-return]
 
     def rests(self, *kinds: type[SimOrder], status: int | None = None) -> list[Any]:
         """The orders that the carrier understood, oldest first."""
@@ -349,7 +351,9 @@ class CarriersWorld:
         """Post a webhook. ``content``: pairs, or a raw body. ``proof``: good, bad, another (somebody else's key) or
         none; ``ago_s``: how old the signature is, where that can be seen."""
         raw = content if isinstance(content, bytes) else encode_form(content)
-        headers = [("Content-Type", "application/x-www-form-urlencoded" if self.name == "twilio" else "application/json")]
+        headers = [
+            ("Content-Type", "application/x-www-form-urlencoded" if self.name == "twilio" else "application/json")
+        ]
         if self.name == "twilio":
             token = "simulated" if proof == "good" else "somebody else's"
             made = twilio_signature.sign(token, self.hook(kind), [] if isinstance(content, bytes) else content)
@@ -376,7 +380,7 @@ class CarriersWorld:
             self.until(lambda: self.server.exit_code is not None, within_s)
         assert self.server.exit_code == 0
         self.run(5)
-        assert [e for e in self.told(Bug)] == []
+        assert self.told(Bug) == []
         if not self.problems_expected:
             assert self.sim_told(SimProblem) == []
         assert self.checker.unbalanced() == []

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patter_core.call.call import Call, CallState, Socket
+from patter_core.call.call import Call, CallState
 from patter_core.call.leg import LegState
 from patter_core.call.words import (
     CarrierSaid,
@@ -89,7 +89,7 @@ def finish(rig: Rig) -> list[Any]:
             break
         if rig.call._leg.state is LegState.HANGING_UP and rig.asked:
             out += rig.rest()
-        elif rig.call._socket is not Socket.NONE:
+        elif rig.call._socket.there:
             out += rig.lose(1000)
         elif not rig.callback():
             out += rig.later(S)
@@ -918,7 +918,7 @@ class History:
         assert len(talk._turns.closed) <= SMALL["transcript"]
         assert len(talk._early_says) <= 16
         assert talk._early_bytes <= 32_000 * 2
-        assert len(call._malformed_at) <= 100
+        assert len(call._socket._times) <= 100
         engine = talk._engine
         if engine is not None and hasattr(engine, "_lines"):
             assert len(engine._lines) <= 250

@@ -7,6 +7,7 @@ import itertools
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from patter_core.audio.formats import L16_16K
@@ -19,10 +20,20 @@ from patter_core.call.words import (
     RestDone,
     Run,
     SayWanted,
+    StreamCame,
     StreamMinted,
     TransferWanted,
 )
-from patter_core.carriers.carrier import Answerer, CallStatus, CarrierSpoke, MachineDetected, RestOutcome, TransferEnded
+from patter_core.carriers.carrier import (
+    Answerer,
+    CallStatus,
+    CarrierSpoke,
+    MachineDetected,
+    RestOutcome,
+    StreamChange,
+    StreamChanged,
+    TransferEnded,
+)
 from patter_core.events import (
     CallEnded,
     CallNamed,
@@ -586,3 +597,20 @@ def test_every_reason_is_reached_once_and_told_everywhere(carrier: str, reason: 
     assert [event.reason for event in rig.events(CallEnded)] == [reason]
     assert [run.args[0]["reason"] for run in rig.runs("on_call_end")] == [reason.value]
     assert rig.result.reason is reason
+
+
+@both
+def test_a_stream_that_could_not_be_opened_ends_the_wait_unless_another_is_here(carrier: str) -> None:
+    failed = StreamChanged("", "MZ1", StreamChange.ERROR, "stream-error", error="403")
+    rig = out(carrier)
+    rig.begin_call()
+    rig.did("dial", value=rig.id)
+    rig.status(CallStatus.IN_PROGRESS)
+    rig.mint()
+    rig.do(StreamCame())  # the first of two that the carrier opens
+    rig.report(msgspec.structs.replace(failed, call_id=rig.id), REF)
+    assert rig.call.state is CallState.OFFERED
+    rig.lose()
+    rig.report(msgspec.structs.replace(failed, call_id=rig.id), REF)
+    rig.finish_call()
+    assert (rig.result.reason, rig.result.detail) == (EndReason.NEVER_STARTED, "403")

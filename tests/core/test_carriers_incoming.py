@@ -9,11 +9,11 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from patter_core.carriers.telnyx.dialect import STREAM_TOKEN
-from patter_core.contract import Request
+from patter_core.contract import CancelRequest, Request, StopRequested
 from patter_core.events import CallOffered, Refused, SignatureUnchecked, UpgradeUnsigned
 from patter_core.reasons import EndReason
 from patter_core.settings import ServerSettings
-from patter_core.simulator.callee import Misbehaviour
+from patter_core.simulator.callee import Misbehaviour, RestTrouble
 from patter_core.simulator.events import SimSecondStream
 from patter_core.simulator.orders import HangUpCall
 from patter_core.simulator.script import HangUp, ListenUntilQuiet, Wait
@@ -230,9 +230,7 @@ def test_without_a_key_every_webhook_is_503(carrier: str) -> None:
 
 @both
 def test_without_signatures_on_purpose_a_call_still_talks(carrier: str) -> None:
-    world = CarriersWorld(
-        carrier, plans=person(talk(500), HangUp()), config={"keys": (), "require_signature": False}
-    )
+    world = CarriersWorld(carrier, plans=person(talk(500), HangUp()), config={"keys": (), "require_signature": False})
     world.run(3)
     assert world.reason() is EndReason.CALLER_HUNG_UP
     assert [e.what for e in world.told(SignatureUnchecked)] == ["webhooks"]
@@ -329,9 +327,7 @@ def test_an_absent_proof_on_the_upgrade_is_told_once(carrier: str) -> None:
 
 @both
 def test_an_absent_proof_is_403_where_it_is_required(carrier: str) -> None:
-    world = CarriersWorld(
-        carrier, plans=person(), sign_upgrade=False, config={"require_upgrade_signature": True}
-    )
+    world = CarriersWorld(carrier, plans=person(), sign_upgrade=False, config={"require_upgrade_signature": True})
     world.problems_expected = True
     world.run(40)
     assert world.board.media_sockets == 0
@@ -368,3 +364,19 @@ def test_a_wrong_token_in_the_carriers_proof_is_403(carrier: str) -> None:
     assert all(ticket not in e.detail for e in world.told(Refused))
     world.run(35)
     world.over()
+
+
+@both
+def test_orders_that_belong_to_no_call_are_bounded_and_let_go_at_the_end(carrier: str) -> None:
+    """A caller is turned away by an order on Telnyx; a REST API that never answers holds no more than a hundred."""
+    silent = (RestTrouble(status=0, on="RejectCall", times=-1),)
+    world = CarriersWorld(
+        carrier, settings=ServerSettings(max_calls=0), plans=person(), rest_trouble=silent, twins=False
+    )
+    for number in range(120):
+        world.post(world.offer(world.new_id(number)))
+    requests, dropped = len(world.orders(Request)), len(world.orders(CancelRequest))
+    assert (requests, dropped) == ((0, 0) if carrier == "twilio" else (121, 21))
+    world.carrier.feed(StopRequested())
+    world.over()
+    assert len(world.orders(CancelRequest)) == requests

@@ -182,9 +182,7 @@ def test_a_call_whose_end_is_never_reported(carrier: str) -> None:
     assert result(world, ask).outcome == "answered"
     world.over()
 
-    world = CarriersWorld(
-        carrier, callee=Callee(does=Does.BUSY), misbehaves=frozenset({Misbehaviour.UNTOLD_HANGUP})
-    )
+    world = CarriersWorld(carrier, callee=Callee(does=Does.BUSY), misbehaves=frozenset({Misbehaviour.UNTOLD_HANGUP}))
     ask = world.call(wait=True, ring_timeout=10)
     world.run(60)
     found = result(world, ask)

@@ -403,7 +403,7 @@ def test_every_accepted_connection_closes_once_and_nothing_is_left(acts: list[tu
         board._timers,
     ):
         assert len(table) == 0
-    assert len(board._host._writes) == len(board._host._tasks) == len(board._host._requests) == 0
+    assert len(board._host._filing) == len(board._host._tasks) == len(board._host._requests) == 0
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------

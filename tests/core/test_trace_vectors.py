@@ -1,4 +1,5 @@
-"""The call traces: every file is what its schema says, every case holds here, and a changed case does not."""
+"""The call traces: every file is what its schema says, every case holds here on each carrier that it names, and a
+changed case does not."""
 
 from __future__ import annotations
 
@@ -30,6 +31,36 @@ WANTED = {
     "call/hang-up-already-ended",
     "call/shutdown-keeps-stream",
     "call/stream-lost-and-back",
+    "call/dialled",
+    "call/dialled-reordered",
+    "call/dial-429",
+    "call/dial-5xx",
+    "call/dialled-not-reported",
+    "call/called-off-unnamed",
+    "call/machine-message",
+    "call/machine-late",
+    "call/transfer-cold",
+    "call/transfer-no-answer",
+    "call/transfer-warm",
+    "call/transfer-warm-caller-leaves",
+    "call/keys-pause",
+    "call/collect-timeout",
+    "call/press",
+    "call/press-not-interrupted",
+    "call/recording",
+    "call/gently",
+    "call/codec-retried",
+}
+SUITES = {
+    "dialled",
+    "keys",
+    "lifecycle",
+    "machine",
+    "pipeline",
+    "playback",
+    "recording",
+    "robustness",
+    "transfer",
 }
 
 
@@ -38,7 +69,8 @@ def load(path: Path) -> dict[str, Any]:
     return data
 
 
-CASES = [case for path in FILES for case in load(path)["cases"]]
+WRITTEN = [case for path in FILES for case in load(path)["cases"]]
+CASES = [one for case in WRITTEN for one in run_trace.each(case)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
@@ -61,7 +93,50 @@ def test_file_is_what_its_schema_says(path: Path) -> None:
 def test_ids_are_unique_and_nothing_is_missing() -> None:
     ids = [case["id"] for case in CASES]
     assert len(set(ids)) == len(ids)
-    assert set(ids) >= WANTED
+    written = {case["id"] for case in WRITTEN}
+    assert len(written) == len(WRITTEN)
+    assert written >= WANTED
+    assert {path.stem for path in FILES} == SUITES
+
+
+def test_most_cases_are_run_on_both_carriers() -> None:
+    """What is on one alone is its own wire, or something that the other carrier cannot do."""
+    alone = [case["id"] for case in WRITTEN if len(run_trace.each(case)) < 2]
+    assert len(alone) * 5 < len(WRITTEN), alone
+    for path in FILES:
+        shared = {case.get("on") for written in load(path)["cases"] for case in run_trace.each(written)}
+        assert shared >= {"twilio", "telnyx"}, path
+
+
+def test_a_shared_case_holds_when_it_holds_on_each_carrier_and_says_where_it_does_not() -> None:
+    case = next(case for case in WRITTEN if case["id"] == "call/transfer-cold")
+    assert run_trace.run(case) is None
+    changed = copy.deepcopy(case)
+    here = next(step for step in changed["steps"] if step.get("only") == "telnyx" and step["out"])
+    here["out"].clear()
+    problem = run_trace.run(changed)
+    assert problem is not None
+    assert problem.startswith("call/transfer-cold@telnyx: step")
+
+
+def test_each_chooses_what_is_said_of_a_carrier() -> None:
+    shared = {
+        "id": "call/x",
+        "carriers": ["twilio", "telnyx"],
+        "config": {"engine": "echo"},
+        "steps": [
+            {"at_ms": 0, "in": {"$per": {"twilio": 1, "telnyx": {"id": {"$id": "carrier"}}}}, "out": []},
+            {"at_ms": 1, "only": "telnyx", "in": 2, "out": [{"type": "a", "only": "twilio"}, {"type": "b"}]},
+        ],
+    }
+    twilio, telnyx = run_trace.each(shared)
+    assert (twilio["id"], telnyx["id"]) == ("call/x@twilio", "call/x@telnyx")
+    assert [step["in"] for step in twilio["steps"]] == [1]
+    assert [step["in"] for step in telnyx["steps"]] == [{"id": "telnyx"}, 2]
+    assert telnyx["steps"][1]["out"] == [{"type": "b"}]
+    assert twilio["config"]["call_id"] != telnyx["config"]["call_id"]
+    plain = {"id": "call/y", "config": {"carrier": "twilio", "call_id": "CA1"}, "steps": []}
+    assert run_trace.each(plain) == [plain]
 
 
 def test_time_does_not_run_backwards_and_every_binding_is_bound_before_it_is_used() -> None:
@@ -104,8 +179,7 @@ def test_a_changed_expectation_is_found(case: dict[str, Any]) -> None:
             changed = copy.deepcopy(case)
             changed["steps"][n]["wake_ms"] = 1 if step["wake_ms"] is None else step["wake_ms"] + 1
             assert run_trace.run(changed) is not None
-    number, step = next((n, step) for n, step in enumerate(case["steps"]) if step["out"])
-    for leaf in _leaves(step["out"]):
+    for number, leaf in [(n, leaf) for n, step in enumerate(case["steps"]) for leaf in _leaves(step["out"])]:
         changed = copy.deepcopy(case)
         place = changed["steps"][number]["out"]
         for key in leaf[:-1]:

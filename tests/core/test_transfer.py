@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patter_core.call.rests import Settled
 from patter_core.call.transfer import Move, Stage, Transfer, may_transfer, valid_target
-from patter_core.carriers.carrier import CallStatus, CallStatusChanged, CarrierSpoke, LegJoined, TransferEnded
+from patter_core.carriers.carrier import (
+    CallStatus,
+    CallStatusChanged,
+    CarrierSpoke,
+    LegJoined,
+    RestOutcome,
+    TransferEnded,
+)
 from patter_core.settings import CallSettings
 
 PROMPT = "Sales is +1 (555) 000-2222, the desk is +15550003333. Write to sip:desk@example.com, not to +155500044445."
@@ -140,11 +148,11 @@ def test_a_target_that_nobody_reports() -> None:
 def test_warm() -> None:
     transfer = make("It is about a refund.")
     assert transfer.begins == [Move.CONSULT]
-    assert transfer.settled(1, "consult", True, B, "") == []
+    assert transfer.settled(1, Settled("consult", RestOutcome.DONE, "", B)) == []
     assert transfer.other_leg == B
     assert transfer.reported(2, status(CallStatus.IN_PROGRESS), True) == [Move.BRIEF]
     assert transfer.reported(3, CarrierSpoke(B, True), True) == [Move.JOIN]
-    assert transfer.settled(4, "join", True, "", "") == []
+    assert transfer.settled(4, Settled("join", RestOutcome.DONE, "", "")) == []
     assert transfer.reported(5, LegJoined(A), False) == [Move.AWAY]
     assert transfer.other_leg == ""
     assert transfer.reported(6, status(CallStatus.COMPLETED), True) == [Move.GONE]
@@ -164,7 +172,7 @@ def test_warm_and_they_leave(stage: str) -> None:
 @pytest.mark.parametrize("stage", ["consulting", "briefing", "joining"])
 def test_warm_and_nothing_more_is_heard(stage: str) -> None:
     transfer = make("It is about a refund.")
-    transfer.settled(0, "consult", True, B, "")
+    transfer.settled(0, Settled("consult", RestOutcome.DONE, "", B))
     if stage != "consulting":
         transfer.reported(1, status(CallStatus.IN_PROGRESS), True)
     if stage == "joining":
@@ -182,11 +190,11 @@ def test_whoever_hangs_up_during_the_briefing_is_not_joined() -> None:
 
 EVENTS: list[Any] = [
     lambda t, n: t.quiet(n),
-    lambda t, n: t.settled(n, "send", True, "", ""),
-    lambda t, n: t.settled(n, "send", False, "", "no"),
-    lambda t, n: t.settled(n, "consult", True, B, ""),
-    lambda t, n: t.settled(n, "join", True, "", ""),
-    lambda t, n: t.settled(n, "join", False, "", "no"),
+    lambda t, n: t.settled(n, Settled("send", RestOutcome.DONE, "", "")),
+    lambda t, n: t.settled(n, Settled("send", RestOutcome.REFUSED, "no", "")),
+    lambda t, n: t.settled(n, Settled("consult", RestOutcome.DONE, "", B)),
+    lambda t, n: t.settled(n, Settled("join", RestOutcome.DONE, "", "")),
+    lambda t, n: t.settled(n, Settled("join", RestOutcome.REFUSED, "no", "")),
     lambda t, n: t.reported(n, status(CallStatus.IN_PROGRESS), True),
     lambda t, n: t.reported(n, status(CallStatus.NO_ANSWER), True),
     lambda t, n: t.reported(n, LegJoined(A), False),

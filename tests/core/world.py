@@ -198,7 +198,7 @@ class World:
             "conns": board._conns, "touched": board._touched,
             "peers": board._reception._peers, "addresses": board._addresses,
             "answers": board._reception._answers, "out": board._out, "calls": host._calls, "tasks": host._tasks,
-            "requests": host._requests, "writes": host._writes,
+            "requests": host._requests, "filing": host._filing, "asides": host._asides, "refs": host._refs,
         }  # fmt: skip
         assert {name: len(table) for name, table in tables.items() if len(table)} == {}
         assert board._media == 0

@@ -78,7 +78,9 @@ class TwilioDialect:
         return Webhook(_READERS[kind](pairs), ref=ref)
 
     def offered(self, plan: StreamPlan) -> WebhookAnswer:
-        return WebhookAnswer(200, _XML, twiml.connect_stream(plan.url, plan.parameters).encode())
+        return WebhookAnswer(
+            200, _XML, twiml.connect_stream(plan.url, plan.parameters, status_callback=_told(plan)).encode()
+        )
 
     def busy(self) -> WebhookAnswer:
         return WebhookAnswer(200, _XML, twiml.reject("busy").encode())
@@ -99,7 +101,7 @@ class TwilioDialect:
         return None
 
     def restart_stream(self, leg: Leg, plan: StreamPlan) -> RestRequest:
-        return rest.stream(leg.account, leg.call_id, plan.url, plan.parameters, _base(leg))
+        return rest.stream(leg.account, leg.call_id, plan.url, plan.parameters, _base(leg), _told(plan))
 
     def dial(self, leg: Leg, plan: DialPlan) -> RestRequest:
         return rest.dial(leg.account, plan, _base(leg))
@@ -160,6 +162,10 @@ class TwilioDialect:
 
     def authorization(self, spec: CarrierSpec) -> str:
         return "Basic " + base64.b64encode(f"{spec.account}:{spec.api_key}".encode()).decode("ascii")
+
+
+def _told(plan: StreamPlan) -> str:
+    return rest.callback(plan.webhooks, "stream", "") if plan.webhooks else ""
 
 
 def _base(leg: Leg) -> str:

@@ -110,12 +110,17 @@ def say_and_hang_up(
 
 
 def stream(
-    account_sid: str, call_sid: str, url: str, parameters: dict[str, str], base_url: str = BASE_URL
+    account_sid: str,
+    call_sid: str,
+    url: str,
+    parameters: dict[str, str],
+    base_url: str = BASE_URL,
+    status_callback: str = "",
 ) -> RestRequest:
     """Give the call a (new) media stream. Parameters that do not fit one request are left out, all of them."""
-    twiml = _twiml.connect_stream(url, parameters)
+    twiml = _twiml.connect_stream(url, parameters, status_callback=status_callback)
     if len(twiml) > MAX_INLINE:  # a caller may be named anything
-        twiml = _twiml.connect_stream(url, {})
+        twiml = _twiml.connect_stream(url, {}, status_callback=status_callback)
     return update_twiml(account_sid, call_sid, twiml, base_url)
 
 

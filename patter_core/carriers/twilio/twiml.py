@@ -56,6 +56,7 @@ class Connect(msgspec.Struct, frozen=True, tag=True):
     url: str
     parameters: dict[str, str] = {}
     action: str = ""
+    status_callback: str = ""
 
 
 class Reject(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -142,8 +143,15 @@ Verb: TypeAlias = Connect | Reject | Say | Hangup | Pause | Dial | Redirect | Un
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def connect_stream(url: str, parameters: Mapping[str, str], action: str = "", after: Sequence[Verb] = ()) -> str:
+def connect_stream(
+    url: str,
+    parameters: Mapping[str, str],
+    action: str = "",
+    after: Sequence[Verb] = (),
+    status_callback: str = "",
+) -> str:
     """Answer by connecting the call to the WebSocket at ``url``; ``after`` runs once that socket is closed by us.
+    ``status_callback`` is told when the stream starts, stops and fails.
 
     A parameter whose name and value are too long for Twilio together is left out whole: half a value would look like a
     value. The same for one without a name. ``url`` is ``wss://`` (``ws://`` for a simulated carrier; Twilio itself
@@ -151,7 +159,7 @@ def connect_stream(url: str, parameters: Mapping[str, str], action: str = "", af
     """
     if not url.startswith(("wss://", "ws://")) or "?" in url or "#" in url:
         raise ValueError("a stream URL is wss://, without query or fragment")
-    return write_twiml([Connect(url, dict(parameters), action), *after])
+    return write_twiml([Connect(url, dict(parameters), action, status_callback), *after])
 
 
 def reject(reason: str = "busy") -> str:
@@ -195,13 +203,14 @@ def write_twiml(verbs: Iterable[Verb]) -> str:
 
 def _verb(verb: Verb) -> str:
     match verb:
-        case Connect(url, parameters, action):
+        case Connect(url, parameters, action, status_callback):
             inner = "".join(
                 _element("Parameter", {"name": name, "value": value})
                 for name, value in parameters.items()
                 if name and len(name) + len(value) <= MAX_PARAMETER
             )
-            return _element("Connect", {"action": action}, _element("Stream", {"url": url}, inner))
+            stream = _element("Stream", {"url": url, "statusCallback": status_callback}, inner)
+            return _element("Connect", {"action": action}, stream)
         case Reject(reason):
             return _element("Reject", {"reason": reason})
         case Say(text, language):
@@ -324,7 +333,8 @@ def _read(element: ElementTree.Element) -> Verb:
             if stream is None:
                 return Unknown("Connect")
             parameters = {one.get("name", ""): one.get("value", "") for one in stream.findall("Parameter")}
-            return Connect(stream.get("url", ""), parameters, element.get("action", ""))
+            reports = stream.get("statusCallback", "")
+            return Connect(stream.get("url", ""), parameters, element.get("action", ""), reports)
         case "Reject":
             return Reject(element.get("reason", "rejected"))
         case "Say":
