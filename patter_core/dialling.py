@@ -10,7 +10,7 @@ import msgspec
 
 from .call.spec import CallSpec
 from .carriers.carrier import CarrierSpec, DialPlan
-from .config import AgentSpec, HandlerSpec, ServerConfig
+from .config import AgentSpec, HandlerSpec, ServerConfig, fill
 from .plain import plain
 
 __all__ = ["DEFAULT_RING_S", "BadDial", "dial_spec", "valid_number"]
@@ -71,11 +71,12 @@ def dial_spec(
         changed["variables"] = {**agent.variables, **{str(key): str(plain(value)) for key, value in variables.items()}}
     if isinstance(handler := args.get("on_machine_detection"), HandlerSpec):
         changed["callbacks"] = {**agent.callbacks, "on_machine_detection": handler}
+    called = msgspec.structs.replace(agent, **changed)
     webhooks = f"{origin}/webhooks/{carrier.name}"
     return CallSpec(
         call_id=ref,
         carrier=carrier.name,
-        agent=msgspec.structs.replace(agent, **changed),
+        agent=called,
         caller=caller,
         callee=to,
         direction="outbound",
@@ -95,7 +96,7 @@ def dial_spec(
         recording=config.recording,
         recording_announcement=config.recording_announcement,
         local_recording=config.local_recording,
-        voicemail_message=texts["voicemail_message"] or config.voicemail_message,
+        voicemail_message=fill(texts["voicemail_message"] or config.voicemail_message, called.variables),
         settings=config.call,
         epoch=epoch,
     )

@@ -44,7 +44,15 @@ from .call.words import (
     Ticked,
     ToCarrier,
 )
-from .carriers.carrier import RecordingChanged, RecordingStatus, RestOutcome, RestRequest, WebhookEvent
+from .carriers.carrier import (
+    CallStatusChanged,
+    Leg,
+    RecordingChanged,
+    RecordingStatus,
+    RestOutcome,
+    RestRequest,
+    WebhookEvent,
+)
 from .carriers.dialects import dialect_of
 from .commands import COMMANDS, BadCommand, read_command
 from .config import HandlerSpec
@@ -86,6 +94,7 @@ __all__ = ["Host", "Names", "Sockets", "TimerKey"]
 TimerKey = tuple[str, int | str]
 
 _ASIDES = 100  # on_recording callbacks at a time; more of them than that nobody is listening to
+_UNNAMED = 1_000  # dialled calls that ended before the carrier named them
 _RECORDINGS = 10_000  # recordings whose report is remembered, so that its repetition is not told again
 _NOTHING_DONE = frozenset({Fault.REFUSED, Fault.UNREACHABLE, Fault.TLS})  # the request never got there
 
@@ -183,6 +192,7 @@ class Host:
         self._tasks: dict[TaskId, tuple[str, str]] = {}
         self._requests: dict[RequestId, _Reply] = {}
         self._refs: dict[str, str] = {}  # what a dialled call was called before the carrier named it
+        self._unnamed: OrderedDict[str, CallSpec] = OrderedDict()
         self._on_recording = on_recording
         self._asides: set[TaskId] = set()
         self._side_requests: dict[RequestId, None] = {}  # orders that belong to no call, oldest first
@@ -254,7 +264,15 @@ class Host:
         call_id = self.find(event.call_id, ref)
         if call_id:
             self._step(now, call_id, self._calls[call_id], Reported(event, ref))
+        elif ref in self._unnamed:
+            self._too_late(event, self._unnamed.pop(ref))
         return bool(call_id)
+
+    def _too_late(self, event: WebhookEvent, spec: CallSpec) -> None:
+        """The carrier dialled after all, when we had given the call up: nobody is there to talk on it."""
+        if event.call_id and not (isinstance(event, CallStatusChanged) and event.status.final):
+            leg = Leg(spec.account, spec.base_url, event.call_id, f"{spec.call_id}:late")
+            self.aside(dialect_of(spec.carrier).hang_up(leg))
 
     def recording(self, unix_us: int, event: RecordingChanged, carrier: str) -> None:
         """A recording can be fetched. Its call may be over long since, so this is told by the server, once."""
@@ -666,6 +684,10 @@ class Host:
         del self._calls[call_id]
         if entry.call.spec.dial is not None:
             self._refs.pop(entry.call.spec.dial.ref, None)
+            if call_id == entry.call.spec.dial.ref:
+                self._unnamed[call_id] = entry.call.spec
+                if len(self._unnamed) > _UNNAMED:
+                    self._unnamed.popitem(last=False)
         if entry.tracer is not None:
             entry.tracer.complete = True
             self._filing.trace(entry.tracer)

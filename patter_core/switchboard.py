@@ -192,6 +192,8 @@ class Switchboard:
         deadline = self._timers.deadline
         if deadline is not None and deadline <= now:
             self._tick(now)
+            if self._way_down.phase is not Phase.SERVING and not self._exited:
+                self._advance(now)  # what time alone brings about comes before what happens at the same moment
             if self._exited:
                 return self._taken(fact)
         kind = type(fact)

@@ -51,7 +51,7 @@ from .conversation import Conversation
 from .desk import Desk, deny
 from .ending import Ending
 from .leg import CarrierLeg, LegState
-from .progress import ending_of
+from .progress import ending_of, was_answered
 from .rests import Settled
 from .result import MachineDetection
 from .screening import Cue, Screening
@@ -411,6 +411,7 @@ class Call:
         out.append(Tell(CallProgressed(self.spec.call_id, report.status, report.raw)))
         if report.status.final:
             self._timers.clear(_Timer.RINGING)
+            answered = answered or was_answered(report)  # the report that it was may still be on its way
             if self.spec.dial is not None and self.state in _UNHEARD and not answered:
                 self._leg.down(out)
                 self._end(now, ending_of(report), out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..carriers.carrier import CallStatus, CallStatusChanged
 from ..reasons import EndReason
 
-__all__ = ["Progress", "ending_of"]
+__all__ = ["Progress", "ending_of", "was_answered"]
 
 _RANK = {
     CallStatus.UNKNOWN: -1,
@@ -36,6 +36,12 @@ _SIP = {
     480: EndReason.NO_ANSWER,
     487: EndReason.CANCELED,
 }
+
+
+def was_answered(report: CallStatusChanged) -> bool:
+    """Does this last report of a leg say by itself that somebody had taken the call?"""
+    normal = report.sip_code in (None, 200)
+    return report.status is CallStatus.COMPLETED and normal and (report.duration_s or 0) > 0
 
 
 def ending_of(report: CallStatusChanged) -> EndReason:

@@ -66,9 +66,9 @@ def outcome_of(reason: EndReason, talked: bool, status: CallStatus) -> str:
     known = _OUTCOMES.get(reason)
     if known is not None:
         return known
-    if talked:
-        return "answered"
     answered = status in (CallStatus.IN_PROGRESS, CallStatus.COMPLETED)
+    if talked or (answered and reason is EndReason.CALLER_HUNG_UP):  # the latter hung up before they could be talked to
+        return "answered"
     if reason in _CALLED_OFF and not answered:
         return "canceled"
     return "failed"

@@ -19,7 +19,7 @@ from patter_core.audio.resample import resample
 from patter_core.audio.wav import read_wav, to_mono
 from patter_core.config import PublicUrl
 from patter_core.errors import PatterError
-from patter_core.simulator.carrier import CallPlan, SimulatedCarrier, SimulatorConfig
+from patter_core.simulator.carrier import CallPlan, SimulatedCarrier
 from patter_core.simulator.script import Act, HangUp, ListenUntilQuiet, Speak
 from patter_core.trace import TraceError, replay
 
@@ -57,6 +57,8 @@ def _parser(loop_name: str) -> argparse.ArgumentParser:
         "demo", parents=[common], help="answer a simulated call on this machine; needs no account"
     )
     demo.add_argument("--trio", action="store_true", help="run on trio instead of asyncio")
+    demo.add_argument("--telnyx", action="store_true", help="over a simulated Telnyx line instead of Twilio's")
+    demo.add_argument("--call", action="store_true", help="the server calls somebody, instead of being called")
     demo.add_argument("--serve", action="store_true", help="only serve; call it with `patter simulate`")
     demo.add_argument("--port", type=_port, default=8000, help="with --serve: the port (8000)")
     demo.add_argument("--out", default="demo-output", help="folder for the recording and the trace")
@@ -68,6 +70,7 @@ def _parser(loop_name: str) -> argparse.ArgumentParser:
         required=True,
         help="its public URL, as signatures are made over it; with a path, that of the voice webhook",
     )
+    simulate.add_argument("--carrier", choices=["twilio", "telnyx"], default="twilio")
     simulate.add_argument("--connect", metavar="HOST:PORT", help="where it really listens, without TLS")
     simulate.add_argument("--wav", action="append", default=[], help="what the caller says; may be repeated")
     simulate.add_argument("--demo-caller", action="store_true", help="say what the demo's caller says")
@@ -79,13 +82,13 @@ def _parser(loop_name: str) -> argparse.ArgumentParser:
     simulate.add_argument(
         "--auth-token",
         default=os.environ.get("TWILIO_AUTH_TOKEN", demos.TOKEN),
-        help="what signs the webhook; default: TWILIO_AUTH_TOKEN, else the demo's",
+        help="what signs Twilio's webhooks; default: TWILIO_AUTH_TOKEN, else the demo's",
     )
     simulate.add_argument("--from", dest="caller", default="+15550100001")
     simulate.add_argument("--to", dest="callee", default=demos.NUMBER)
     simulate.add_argument("--calls", type=_count, default=1, help="how many at once")
     simulate.add_argument("--rate", type=_rate, default=1.0, help="times real time")
-    simulate.add_argument("--rest-port", type=int, default=0, help="where the carrier's REST API answers (0: any)")
+    simulate.add_argument("--rest-port", type=_port, default=0, help="where the carrier's REST API answers (0: any)")
     simulate.add_argument("--out", default="demo-output", help="folder for the recordings")
     simulate.add_argument("--trio", action="store_true", help="run on trio instead of asyncio")
     simulate.set_defaults(run=_simulate)
@@ -133,9 +136,12 @@ def _loop(options: argparse.Namespace, loop_name: str) -> ModuleType:
 
 def _demo(options: argparse.Namespace, loop_name: str) -> int:
     loop = _loop(options, loop_name)
+    carrier = "telnyx" if options.telnyx else "twilio"
     if options.serve:
-        return int(loop.run(lambda: demos.serve_demo(loop, port=options.port)))
-    return int(loop.run(lambda: demos.demo(loop, folder=options.out)))
+        if options.call:
+            raise PatterError("--serve waits to be called: it does not go with --call")
+        return int(loop.run(lambda: demos.serve_demo(loop, port=options.port, carrier=carrier)))
+    return int(loop.run(lambda: demos.demo(loop, folder=options.out, carrier=carrier, call=options.call)))
 
 
 def _speech(path: str) -> bytes:
@@ -159,15 +165,22 @@ def _simulate(options: argparse.Namespace, loop_name: str) -> int:
         acts = (*parts, HangUp())
     else:
         raise PatterError("nothing to say: give --wav FILE (mono or stereo WAV), or --demo-caller")
+    telnyx = options.carrier == "telnyx"
+    if telnyx and not options.rest_port:
+        raise PatterError(
+            "Telnyx is answered by REST: say with --rest-port PORT where the server finds the carrier's API "
+            "(there, Telnyx(base_url='http://127.0.0.1:PORT'))"
+        )
     public = PublicUrl.parse(options.url)
-    url = public.origin if public.prefix else f"{public.origin}/webhooks/twilio/voice"
+    url = public.origin if public.prefix else f"{public.origin}/webhooks/{options.carrier}/voice"
     place = None
     if options.connect:
         host, _, port = options.connect.rpartition(":")
         if not host or not port.isdigit():
             raise PatterError(f"--connect takes HOST:PORT, not {options.connect!r}")
         place = (host, int(port))
-    config = SimulatorConfig(
+    config = demos.config(
+        options.carrier,
         webhook_url=url,
         account_sid=options.account_sid,
         auth_token=options.auth_token,
@@ -180,6 +193,8 @@ def _simulate(options: argparse.Namespace, loop_name: str) -> int:
     screen = Screen()
     screen.line(f"calling {url}" + (f" at {options.connect}" if place else ""))
     screen.line(f"the carrier's REST API answers at http://127.0.0.1:{rest.getsockname()[1]}")
+    if telnyx:
+        screen.line(f"its webhooks are signed: the server's TELNYX_PUBLIC_KEY must be {config.public_key}")
     loop.run(lambda: loop.carry(board, listener=rest, on_event=screen.hear))
     rows = []
     for call in screen.done:
@@ -191,7 +206,10 @@ def _simulate(options: argparse.Namespace, loop_name: str) -> int:
         if call.outcome != "completed":
             screen.line(f"{call.call_id[:10]}: {call.detail}")
             if "HTTP 403" in call.detail:
-                screen.line("  is --auth-token the server's, and --url what it has as webhook_url?")
+                key = "that public key" if telnyx else "--auth-token"
+                screen.line(f"  is {key} the server's, and --url what it has as webhook_url?")
+            elif telnyx and call.outcome == "unanswered":
+                screen.line(f"  is http://127.0.0.1:{rest.getsockname()[1]} the server's Telnyx(base_url=...)?")
     return 0 if all(call.outcome == "completed" for call in screen.done) and not screen.problems else 1
 
 

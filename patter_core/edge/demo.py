@@ -7,28 +7,51 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 from patter_core.audio.g711 import ulaw_decode, ulaw_encode
 from patter_core.audio.resample import resample
 from patter_core.audio.wav import interleave, write_wav
+from patter_core.call.result import CallResult
+from patter_core.carriers.telnyx.options import Telnyx
 from patter_core.carriers.twilio.options import Twilio
+from patter_core.simulator.callee import Callee
 from patter_core.simulator.carrier import CallPlan, SimulatedCarrier, SimulatorConfig
-from patter_core.simulator.events import SimCallDone
+from patter_core.simulator.events import SimCallDone, SimDialled
 from patter_core.simulator.script import Act, HangUp, ListenUntilQuiet, Speak, Wait, WaitForAgent
 
-from .demo_agent import CALLER_SCRIPT, FIRST_MESSAGE, PHRASES, reply
+from .demo_agent import CALLER_SCRIPT, FIRST_MESSAGE, FIRST_MESSAGE_OUT, PHRASES, reply
 from .screen import Screen, table
 from .sockets import listen
 from .speech import caller_utterances, find_recogniser, find_voice
 
-__all__ = ["demo", "demo_acts", "save_call", "serve_demo"]
+__all__ = ["config", "demo", "demo_acts", "file_name", "save_call", "serve_demo"]
 
 ACCOUNT = "AC" + "0" * 31 + "1"
 TOKEN = "simulated"
 NUMBER = "+15550001234"
+CALLER = "+15550100001"
+HOST = "demo.example.com"
+
+
+def config(carrier: str, **options: Any) -> SimulatorConfig:
+    """A simulated carrier of the demo's account, by the wall's clock."""
+    defaults = {"webhook_url": f"https://{HOST}/webhooks/{carrier}/voice", "account_sid": ACCOUNT, "auth_token": TOKEN}
+    epoch = int(time.time() * 1_000_000)
+    return SimulatorConfig(**{**defaults, "carrier": carrier, "epoch": epoch, **options})
+
+
+def _option(carrier: str, rest_port: int) -> Twilio | Telnyx:
+    """The demo's account at the carrier whose REST API is simulated on that port."""
+    rest = f"http://127.0.0.1:{rest_port}"
+    if carrier == "twilio":
+        return Twilio(ACCOUNT, TOKEN, base_url=rest)
+    plain = config(carrier)
+    return Telnyx(TOKEN, plain.connection_id, plain.public_key, base_url=rest)
 
 
 class DemoAgent:
@@ -68,19 +91,32 @@ def demo_acts() -> tuple[Act, ...]:
     return (*acts, HangUp())
 
 
+def file_name(call_id: str) -> str:
+    """A call's id as the name of a file: what some file systems do not take is escaped."""
+    return quote(call_id, safe="")[:200]
+
+
 def save_call(call: SimCallDone, folder: Path) -> Path:
-    """What both sides heard, as a stereo WAV: the caller left, the agent right."""
+    """What both sides heard, as a stereo WAV: the person left, the agent right."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{call.call_id}.wav"
+    path = folder / f"{file_name(call.call_id)}.wav"
     path.write_bytes(write_wav(8000, 2, interleave(ulaw_decode(call.caller), ulaw_decode(call.heard))))
     return path
 
 
-async def demo(loop: ModuleType, *, folder: str = "demo-output", rate: float = 1.0, trace: bool = True) -> int:
-    """Place one call and show it. 0 when the caller was answered and nothing went wrong."""
+async def demo(
+    loop: ModuleType,
+    *,
+    folder: str = "demo-output",
+    rate: float = 1.0,
+    trace: bool = True,
+    carrier: str = "twilio",
+    call: bool = False,
+) -> int:
+    """One call, shown: somebody calls, or (``call``) is called. 0 when they were talked to and nothing went wrong."""
     screen = Screen()
     agent = DemoAgent()
-    screen.line(f"patter demo on {loop.__name__.removeprefix('patter_')}")
+    screen.line(f"patter demo on {loop.__name__.removeprefix('patter_')}, {carrier.capitalize()}")
     screen.line(f"  ears    {agent.listener.describe}")
     screen.line(f"  voice   {agent.voice.describe}")
     screen.status("  loading speech")
@@ -88,27 +124,22 @@ async def demo(loop: ModuleType, *, folder: str = "demo-output", rate: float = 1
 
     server_socket, rest_socket = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     port, rest_port = server_socket.getsockname()[1], rest_socket.getsockname()[1]
-    carrier = Twilio(ACCOUNT, TOKEN, base_url=f"http://127.0.0.1:{rest_port}")
-    phone = loop.Patter(carrier=carrier, phone_number=NUMBER, webhook_url="demo.example.com", environ={})
+    phone = loop.Patter(carrier=_option(carrier, rest_port), phone_number=NUMBER, webhook_url=HOST, environ={})
     spoken = phone.agent(stt=agent, tts=agent.voice, first_message=FIRST_MESSAGE)
-    config = SimulatorConfig(
-        webhook_url="https://demo.example.com/webhooks/twilio/voice",
-        connect_to=("127.0.0.1", port),
-        account_sid=ACCOUNT,
-        auth_token=TOKEN,
-        rate=rate,
-    )
     # The second caller says nothing: they are there to be hung up on, properly, when the server is stopped.
-    plans = [
-        CallPlan(acts=demo_acts(), callee=NUMBER),
-        CallPlan(acts=(Wait(3_600_000),), callee=NUMBER, caller="+15550100002", at_ms=10_000, most_ms=3_600_000),
-    ]
-    simulator = SimulatedCarrier(config, plans, seed=os.urandom(16))
-    first = simulator.call_ids[0]
-    screen.follow = first
+    silent = CallPlan(acts=(Wait(3_600_000),), callee=NUMBER, caller="+15550100002", at_ms=10_000, most_ms=3_600_000)
+    planned = CallPlan(acts=demo_acts(), callee=NUMBER, caller=CALLER, at_ms=500)
+    simulator = SimulatedCarrier(
+        config(carrier, connect_to=("127.0.0.1", port), rate=rate, callees={CALLER: Callee(acts=demo_acts())}),
+        [silent] if call else [planned, silent],
+        seed=os.urandom(16),
+    )
+    screen.follow = "" if call else simulator.call_ids[0]
+    screen.they = "callee" if call else "caller"
+    results: list[CallResult] = []
     screen.status("")
-    screen.line(f"  server  127.0.0.1:{port}, called by a simulated carrier over real sockets")
-    screen.line()
+    what = "calling through" if call else "called by"
+    screen.line(f"  server  127.0.0.1:{port}, {what} a simulated carrier over real sockets")
 
     async def server() -> None:
         await phone.serve(
@@ -121,25 +152,35 @@ async def demo(loop: ModuleType, *, folder: str = "demo-output", rate: float = 1
             trace=f"{folder}/traces" if trace else "",
         )
 
+    def stop() -> None:
+        screen.line()
+        screen.line("The server is stopped while another caller is on the line:")
+        phone.stop_soon()
+
     def carrier_told(event: object) -> None:
+        if isinstance(event, SimDialled):
+            screen.follow = event.call_id
         screen.hear(event)
-        if isinstance(event, SimCallDone) and event.call_id == first:
-            screen.line()
-            screen.line("The server is stopped while another caller is on the line:")
-            phone.stop_soon()
+        if isinstance(event, SimCallDone) and event.call_id == screen.follow:
+            if not call:
+                stop()
         elif isinstance(event, SimCallDone):
             how = "hung up through the carrier" if event.hung_up_by_rest else f"closed with {event.close_code}"
             screen.line(f"       the other caller was {how}")
 
-    async def caller() -> None:
-        await phone.ready
+    async def carried() -> None:
         await loop.carry(simulator, listener=rest_socket, on_event=carrier_told)
 
-    await loop.together(server, caller)
-    return _report(screen, Path(folder))
+    async def place() -> None:
+        await phone.ready
+        results.append(await phone.call(CALLER, first_message=FIRST_MESSAGE_OUT, machine_detection=True, wait=True))
+        stop()
+
+    await loop.together(server, carried, *([place] if call else []))
+    return _report(screen, Path(folder), results)
 
 
-def _report(screen: Screen, folder: Path) -> int:
+def _report(screen: Screen, folder: Path, results: list[CallResult]) -> int:
     screen.line()
     if not screen.done or not screen.ended:
         screen.line("No call was connected.")
@@ -155,25 +196,33 @@ def _report(screen: Screen, folder: Path) -> int:
         ("cost", "0 (no paid service was used)"),
         ("recording", str(save_call(call, folder))),
     ]
-    if (folder / "traces" / f"{call.call_id}.jsonl").exists():
-        rows.append(("trace", f"{folder / 'traces' / call.call_id}.jsonl   (patter replay FILE)"))
+    for result in results:
+        found = result.machine_detection
+        rows.insert(0, ("taken by", "not known" if found is None else f"a {found.classification}"))
+        rows.insert(0, ("outcome", result.outcome.replace("_", " ")))
+    trace = folder / "traces" / f"{file_name(screen.named.get(call.call_id, call.call_id))}.jsonl"
+    if trace.exists():
+        rows.append(("trace", f"{trace}   (patter replay FILE)"))
     screen.line(table(("the call", ""), rows))
     return 0 if call.outcome == "completed" and screen.turns and not screen.problems else 1
 
 
-async def serve_demo(loop: ModuleType, *, host: str = "127.0.0.1", port: int = 8000) -> int:
-    """The demo's server without its caller: for ``patter simulate``, or for a carrier you point at it."""
+async def serve_demo(loop: ModuleType, *, host: str = "127.0.0.1", port: int = 8000, carrier: str = "twilio") -> int:
+    """The demo's server without its caller: for ``patter simulate``."""
     screen = Screen()
     agent = DemoAgent()
     agent.warm_up()
-    phone = loop.Patter(carrier=Twilio(ACCOUNT, TOKEN), phone_number=NUMBER, webhook_url="demo.example.com", environ={})
-    spoken = phone.agent(stt=agent, tts=agent.voice, first_message=FIRST_MESSAGE)
     listener = listen(host, port)
+    port = listener.getsockname()[1]
+    rest_port = port + 1 if port < 65535 else port - 1
+    phone = loop.Patter(carrier=_option(carrier, rest_port), phone_number=NUMBER, webhook_url=HOST, environ={})
+    spoken = phone.agent(stt=agent, tts=agent.voice, first_message=FIRST_MESSAGE)
     screen.line(f"  ears    {agent.listener.describe}")
     screen.line(f"  voice   {agent.voice.describe}")
     screen.line(f"Listening on {host}:{port}. Call it from another terminal:")
     program = sys.argv[0] if sys.argv[0].endswith("patter") else "patter"
-    screen.line(f"  {program} simulate --url https://demo.example.com --connect {host}:{port} --demo-caller")
+    where = f"--url https://{HOST} --connect {host}:{port} --rest-port {rest_port}"
+    screen.line(f"  {program} simulate --carrier {carrier} {where} --demo-caller")
     screen.line("Ctrl-C stops it.")
     code: int = await phone.serve(
         spoken,
@@ -182,6 +231,7 @@ async def serve_demo(loop: ModuleType, *, host: str = "127.0.0.1", port: int = 8
         on_event=screen.hear,
         on_stuck=_leave_now,
         stop_on_signals=True,
+        manage_webhook=False,  # the simulated carrier that calls knows where to
     )
     return code
 

@@ -10,7 +10,7 @@ import enum
 
 from patter_core.edge.speech.grammar import spoken_words
 
-__all__ = ["CALLER_SCRIPT", "FIRST_MESSAGE", "PHRASES", "Intent", "intent", "reply"]
+__all__ = ["CALLER_SCRIPT", "FIRST_MESSAGE", "FIRST_MESSAGE_OUT", "PHRASES", "Intent", "intent", "reply"]
 
 
 class Intent(enum.Enum):
@@ -48,6 +48,9 @@ PHRASES: tuple[str, ...] = tuple(_MEANINGS)
 
 FIRST_MESSAGE = "Welcome to the Harbour Kitchen. Ask for our opening hours, the menu, or a table."
 """What the agent says when the call starts."""
+
+FIRST_MESSAGE_OUT = "This is the Harbour Kitchen, you asked us to call. How can we help you?"
+"""... and when it is the one who calls."""
 
 CALLER_SCRIPT: tuple[str, ...] = ("hours", "book", "menu", "stop", "goodbye")
 """Names of the recorded utterances (``caller_utterances``) in the order of the scripted call. "stop" is said while the

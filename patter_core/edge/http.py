@@ -8,7 +8,7 @@ from http.cookiejar import DefaultCookiePolicy
 
 import httpx
 
-__all__ = ["HeaderList", "headers_of", "new_client"]
+__all__ = ["Body", "HeaderList", "headers_of", "new_client"]
 
 HeaderList = tuple[tuple[str, str], ...]
 
@@ -27,6 +27,38 @@ def new_client(tls: ssl.SSLContext, *, trust_env: bool) -> httpx.AsyncClient:
     return client
 
 
-def headers_of(given: Iterable[tuple[str, str]], authorization: str | None) -> list[tuple[str, str]]:
-    """An order's headers, and the secret one."""
-    return [*given, ("Authorization", authorization)] if authorization else list(given)
+def headers_of(given: Iterable[tuple[str, str]], authorization: str | None, body: bytes) -> list[tuple[str, str]]:
+    """An order's headers, the secret one, and its body's length (or it would be sent in chunks)."""
+    headers = list(given)
+    if authorization:
+        headers.append(("Authorization", authorization))
+    if body:
+        headers.append(("Content-Length", str(len(body))))
+    return headers
+
+
+class _Once:
+    """One piece, then no more."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __aiter__(self) -> _Once:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data, self._data = self._data, b""
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+
+class Body(httpx.AsyncByteStream):
+    """A request's body. httpx would read one from a generator, and a request that is cut off leaves that half-way: trio
+    warns about it wherever it is collected. A plain iterator leaves nothing behind."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __aiter__(self) -> _Once:
+        return _Once(self._data)

@@ -358,7 +358,10 @@ class LoopPatter(PatterBase, abc.ABC):
             raise ConfigError("agent must be made by phone.agent(...)")
         key = (id(agent.engine), id(agent.stt), id(agent.tts))
         prefix, _ = self._providers.setdefault(key, (f"agent{next(self._names)}:", agent))
-        return resolve_agent(agent, app.callbacks, app.handlers, prefix)
+        callbacks = dict(app.callbacks)
+        if agent.engine is not None:
+            callbacks.pop("on_message", None)  # it is for the agents that ask it; this one's engine answers by itself
+        return resolve_agent(agent, callbacks, app.handlers, prefix)
 
     async def _ask(self, what: str, verb: str, **args: Any) -> Any:
         if self._drive is None:

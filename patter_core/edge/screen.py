@@ -10,7 +10,7 @@ from typing import TextIO
 
 from patter_core import events as ev
 from patter_core.call.metrics import TurnMetrics
-from patter_core.simulator.events import SimCallDone, SimCallPlaced, SimProblem
+from patter_core.simulator.events import SimCallDone, SimCallPlaced, SimDialled, SimProblem
 
 __all__ = ["Screen", "table"]
 
@@ -42,6 +42,9 @@ class Screen:
         self.done: list[SimCallDone] = []
         self.problems: list[str] = []
         self.follow = ""  # show only this call's conversation
+        self.they = "caller"  # what the other side is called
+        self.named: dict[str, str] = {}  # dialled calls: what they were called before the carrier named them
+        self._began = False
         self._interruption = ""
 
     def line(self, text: str = "") -> None:
@@ -80,10 +83,21 @@ class Screen:
                 self.status("  ringing: the webhook is posted, signed")
             case ev.CallOffered():
                 self.status("  webhook verified; the stream is being opened")
+            case ev.CallNamed(call_id, ref):
+                self.named[call_id] = ref
+            case SimDialled(to=to):
+                self.status(f"  calling {to}")
+            case ev.MachineAnswered(classification=who):
+                self.status(f"  taken by a {who}")
             case ev.CallStarted():
                 self.status("  connected")
+            case ev.WebhookChanged(now=url):
+                self.line(f"  webhook {url}, set at the carrier")
             case ev.TranscriptLine(_, role, text, _, interrupted):
-                who = {"user": "caller", "assistant": "agent"}.get(role, role)
+                if not self._began:
+                    self._began = True
+                    self.line()
+                who = {"user": self.they, "assistant": "agent"}.get(role, role)
                 self._said(who, f"{text} ..." if interrupted else text)
                 if interrupted:
                     self.line(self._interruption)
@@ -108,6 +122,9 @@ class Screen:
                 self.line(f"  problem  {stage}: {detail}")
             case ev.Refused(what, status, code, _, detail):
                 self.line(f"  refused  {what}, {status} {code}" + (f": {detail}" if detail else ""))
+            case ev.OrderRefused(_, order, detail):
+                self.problems.append(f"{order}: {detail}")
+                self.line(f"  problem  the carrier refused to {order}: {detail}")
             case ev.HangUpFailed(_, detail):
                 self.line(f"  problem  the hang-up was not confirmed: {detail}")
             case ev.CallbackTimedOut(_, callback, after):

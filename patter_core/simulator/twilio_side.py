@@ -390,6 +390,9 @@ def _step(verb: twiml.Verb) -> Step:
         case twiml.Dial(to=to):
             number = to.uri if isinstance(to, twiml.Sip) else to.number if isinstance(to, twiml.Number) else ""
             timeout = 30 if verb.timeout_s is None else verb.timeout_s
-            return DialOut(number, verb.caller_id, verb.action, timeout)
+            reports = Reports()
+            if isinstance(to, twiml.Number | twiml.Sip):
+                reports = Reports(status_url=to.status_callback, status_events=to.events or ("completed",))
+            return DialOut(number, verb.caller_id, verb.action, timeout, reports)
         case twiml.Unknown(name):
             return Odd(name)

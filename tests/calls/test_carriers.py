@@ -3,9 +3,11 @@ carrier at the other end."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from patter_core import CallResult, Echo, EndReason, MachineDetection, PatterConnectionError, RefusedError
+from patter_core import CallResult, Echo, EndReason, MachineDetection, PatterConnectionError, RefusedError, Twilio
 from patter_core.audio.g711 import ulaw_decode
 from patter_core.audio.tones import level_dbfs, tone
 from patter_core.events import Bug, CallbackFailed, CallEnded, CallStarted, TranscriptLine
@@ -283,6 +285,26 @@ def test_machine_detection_is_told_and_forgotten(phone_line, carrier):
     assert all(isinstance(verdict, MachineDetection) and verdict.carrier == carrier for verdict in verdicts)
     assert sorted(verdict.classification for verdict in verdicts) == ["human"] * 24 + ["machine"] * 2
     assert len({verdict.call_id for verdict in verdicts}) == 26
+
+
+def test_a_call_that_is_over_before_its_id_is_told_leaves_nothing(loop):
+    """The end may be told in the same turn of the loop as the answer that names the call."""
+    phone = loop.Patter(carrier=Twilio("AC1", "t"), webhook_url="x.example.com", environ={})
+    asked = []
+
+    class Drive:
+        async def ask(self, verb, **args):
+            asked.append((verb, len(phone._app_running.handlers)))
+            return "CA1" if verb == "call" else []
+
+    async def main():
+        phone._drive, phone._app_running = Drive(), SimpleNamespace(handlers={})
+        assert await phone.call(HUMAN, on_machine_detection=print) == "CA1"
+        assert phone._app_running.handlers == {}
+        assert phone._own_handlers == {}
+
+    loop.run(main)
+    assert asked[0] == ("call", 1)
 
 
 # --- in a call -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -55,6 +56,47 @@ def test_simulate_calls_a_server_and_saves_what_was_heard(wav, tmp_path, capsys)
         assert "webhook answered HTTP 403" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("carrier", ["twilio", "telnyx"])
+def test_the_demos_server_is_called_as_it_says(wav, tmp_path, capsys, carrier):
+    command = [sys.executable, "-m", "patter_asyncio", "demo", "--serve", "--port", "0"]
+    command += ["--telnyx"] if carrier == "telnyx" else []
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        said = server.stdout.readline()
+        while " simulate " not in said:
+            assert said, "the server ended"
+            said = server.stdout.readline()
+        argv = [word for word in said.split()[1:] if word != "--demo-caller"]
+        assert main([*argv, "--wav", str(wav), "--out", str(tmp_path / "out")]) == 0
+        shown = capsys.readouterr().out
+        assert "completed" in shown
+        assert ("TELNYX_PUBLIC_KEY must be" in shown) is (carrier == "telnyx")
+        (recording,) = (tmp_path / "out").glob("*.wav")
+        assert ":" not in recording.name
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+    finally:
+        if server.poll() is None:
+            server.kill()
+            server.wait()
+        server.stdout.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "more"), [("patter_asyncio", ["--call", "--telnyx"]), ("patter_trio", ["--call"])])
+def test_the_demo_calls_somebody(module, more, tmp_path):
+    pytest.importorskip("pocketsphinx", reason="no offline recogniser on this platform (extra `demo`)")
+    command = [sys.executable, "-m", module, "demo", *more, "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in ("set at the carrier", "callee  book a table for two", "outcome", "answered", "a human", "6/6"):
+        assert words in done.stdout
+    assert "problem" not in done.stdout
+    trace = next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("  trace"))
+    assert main(["replay", trace]) == 0
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -63,6 +105,8 @@ def test_simulate_calls_a_server_and_saves_what_was_heard(wav, tmp_path, capsys)
         (["simulate", "--url", "x", "--wav", __file__], "test_cli.py"),
         (["simulate", "--url", "x", "--demo-caller", "--connect", "localhost"], "HOST:PORT"),
         (["replay", "missing.jsonl"], "missing.jsonl"),
+        (["simulate", "--url", "x.example.com", "--carrier", "telnyx", "--demo-caller"], "--rest-port"),
+        (["demo", "--serve", "--call"], "--call"),
     ],
 )
 def test_mistakes_are_explained(argv, message, capsys):

@@ -7,15 +7,17 @@ import os
 import runpy
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from patter_core import Echo, Twilio
+from patter_core import Echo, Telnyx, Twilio
 from patter_core.edge.sockets import listen
+from patter_core.simulator.callee import Callee
 from patter_core.simulator.carrier import CallPlan, SimulatedCarrier, SimulatorConfig
-from patter_core.simulator.events import SimCallDone
-from patter_core.simulator.script import HangUp, Speak, Wait
+from patter_core.simulator.events import SimCallDone, SimHook, SimJoined
+from patter_core.simulator.script import HangUp, ListenUntilQuiet, Press, Speak, Wait
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPEECH = bytes(range(1, 161)) * 8
@@ -116,7 +118,6 @@ def test_your_own_functions(environment, capsys):
     import patter_asyncio
     from patter_core.audio.g711 import ulaw_encode
     from patter_core.edge.speech import caller_utterances
-    from patter_core.simulator.script import ListenUntilQuiet
 
     example = runpy.run_path(str(EXAMPLES / "shop_line.py"))
     listener = listen("127.0.0.1", 0)
@@ -141,7 +142,75 @@ def test_your_own_functions(environment, capsys):
     assert "assistant: Let me see. I have booked a table for two" in shown
 
 
+@pytest.mark.parametrize("loop", ["patter_asyncio", "patter_trio"])
+def test_a_campaign_of_calls_out(loop, capsys):
+    """As its ``--simulate`` runs it: five people, five outcomes."""
+    example = runpy.run_path(str(EXAMPLES / "outbound_campaign.py"))
+    patter = importlib.import_module(loop)
+    patter.run(lambda: example["simulate"](patter))
+    shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert {number: line.split()[1] for number, line in shown.items()} == {
+        "+15550100011": "answered",
+        "+15550100012": "busy",
+        "+15550100013": "no_answer",
+        "+15550100014": "voicemail",
+        "5550100015": "not",
+    }
+    assert "Hello Ann. Your table is ready at seven." in shown["+15550100011"]
+    assert "Please call us back." in shown["+15550100014"]
+    assert "not called: to must be an E.164 number" in shown["5550100015"]
+
+
+@pytest.mark.parametrize("name", ["patter_asyncio", "patter_trio"])
+def test_a_telnyx_line_puts_callers_through(name, monkeypatch, capsys):
+    loop = importlib.import_module(name)
+    monkeypatch.setenv("PUBLIC_HOST", "app.example.com")
+    monkeypatch.setenv("DESK_NUMBER", "+15550100021")
+    example = runpy.run_path(str(EXAMPLES / "telnyx_line.py"))
+    listener, rest = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
+    events = []
+    config = SimulatorConfig(
+        webhook_url="https://app.example.com/webhooks/telnyx/voice",
+        connect_to=("127.0.0.1", listener.getsockname()[1]),
+        carrier="telnyx",
+        epoch=int(time.time() * 1e6),
+        callee=Callee(acts=(ListenUntilQuiet(300), Press("1"), Wait(60_000)), ring_ms=350, talk_ms=20_000),
+    )
+    acts = (ListenUntilQuiet(300), Press("1"), Press("#"), Wait(60_000))
+    board = SimulatedCarrier(config, [CallPlan(acts=acts, at_ms=500, most_ms=40_000)])
+    monkeypatch.setenv("TELNYX_API_KEY", "key")
+    monkeypatch.setenv("TELNYX_CONNECTION_ID", config.connection_id)
+    monkeypatch.setenv("TELNYX_PUBLIC_KEY", config.public_key)
+    phones = []
+
+    class Module:
+        @staticmethod
+        def Telnyx():
+            return Telnyx(base_url=f"http://127.0.0.1:{rest.getsockname()[1]}")
+
+        @staticmethod
+        def Patter(**options):
+            phones.append(loop.Patter(**options))
+            return phones[0]
+
+    async def call() -> None:
+        def told(event):
+            events.append(event)
+            if isinstance(event, SimJoined):
+                drive.stop()
+
+        drive = loop.Drive(board, listener=rest, on_event=told)
+        await drive.run()
+        await phones[0].disconnect()
+
+    loop.run(lambda: loop.together(lambda: example["main"](Module, listener=listener), call))
+    assert [event.url for event in events if isinstance(event, SimHook)] == [config.webhook_url]
+    assert [event for event in events if isinstance(event, SimJoined)]
+    assert "transferred after" in capsys.readouterr().out
+
+
 def test_every_example_is_here():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"echo_line.py", "shop_line.py", "starlette_app.py", "trio_server.py"}
+    covered = {"echo_line.py", "outbound_campaign.py", "shop_line.py", "starlette_app.py", "telnyx_line.py"}
+    assert names == {*covered, "trio_server.py"}
     assert "patter_core" in sys.modules

@@ -267,6 +267,21 @@ def test_a_rest_api_that_is_not_there(carrier: str) -> None:
     world.over()
 
 
+@both
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_call_that_was_refused_and_rings_all_the_same_is_hung_up(carrier: str, status: int) -> None:
+    """Nobody is there to talk on it: its first report gives it away."""
+    trouble = (RestTrouble(status=status, on="Dial", done_anyway=True),)
+    world = CarriersWorld(carrier, callee=Callee(ring_ms=5_000), rest_trouble=trouble)
+    ask = world.call(wait=True)
+    world.run(10)
+    assert result(world, ask).reason is EndReason.CARRIER_REFUSED
+    assert world.done(world.leg_to(THEM).id).outcome == "cancelled"
+    assert len(world.rests(HangUpCall)) == 1
+    assert len(world.calls["on_call_end"]) == 1
+    world.over()
+
+
 # --- called off ------------------------------------------------------------------------------------------------------
 
 

@@ -79,7 +79,12 @@ def test_a_dialled_call_comes_back_under_its_name() -> None:
 
 def test_a_transfer_asks_back_and_a_room_reports_under_their_names() -> None:
     (dial,) = markup(dialect.transfer(LEG, TransferPlan("+15550100009", "+15550001234", HOOKS, "t1")))
-    assert dial == twiml.Dial(twiml.Number("+15550100009"), f"{HOOKS}/transfer?ref=t1", "+15550001234", 25)
+    assert dial == twiml.Dial(
+        twiml.Number("+15550100009", f"{HOOKS}/status?ref=t1", ("answered", "completed")),
+        f"{HOOKS}/transfer?ref=t1",
+        "+15550001234",
+        25,
+    )
     pairs = webhook_peer.transfer_params(CALL, ACCOUNT, "+15550100001", "+15550001234", "no-answer")
     assert report("transfer", pairs, "ref=t1") == Webhook(
         TransferEnded(CALL, CallStatus.NO_ANSWER, "no-answer"), ref="t1"

@@ -82,6 +82,16 @@ def test_a_transfer_is_written_as_theirs(to: str, action: str, caller: str, time
     assert our_verbs(theirs) == [twiml.Dial(twiml.Number(to.strip()), action, caller, timeout)]
 
 
+def test_a_transfer_whose_leg_is_reported_is_written_as_theirs() -> None:
+    theirs = VoiceResponse()
+    dial = theirs.dial(action="https://a.example/t", timeout=20)
+    dial.number("+15550001111", status_callback_event="answered completed", status_callback="https://a.example/s")
+    ours = twiml.transfer("+15550001111", "https://a.example/t", "", 20, "https://a.example/s")
+    assert same(ours, theirs)
+    number = twiml.Number("+15550001111", "https://a.example/s", ("answered", "completed"))
+    assert our_verbs(theirs) == [twiml.Dial(number, "https://a.example/t", "", 20)]
+
+
 def test_a_sip_transfer_is_written_as_theirs() -> None:
     theirs = VoiceResponse()
     dial = theirs.dial(action="https://a.example/?a=1&b=2", timeout=20, answer_on_bridge=True)
@@ -260,7 +270,7 @@ def test_a_live_call_is_changed_as_theirs() -> None:
     for request, markup in (
         (
             DIALECT.transfer(LEG, transfer),
-            twiml.transfer("+15550100009", f"{HOOKS}/transfer?ref=r", "+15550001234", 25),
+            twiml.transfer("+15550100009", f"{HOOKS}/transfer?ref=r", "+15550001234", 25, f"{HOOKS}/status?ref=r"),
         ),
         (DIALECT.restart_stream(LEG, stream), twiml.connect_stream(stream.url, stream.parameters)),
         (DIALECT.join(LEG, LEG, dial), twiml.join_room("room", f"{HOOKS}/transfer?ref=r")),

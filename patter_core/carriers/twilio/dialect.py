@@ -115,7 +115,8 @@ class TwilioDialect:
 
     def transfer(self, leg: Leg, plan: TransferPlan) -> RestRequest:
         action = rest.callback(plan.webhooks, "transfer", plan.ref)
-        document = twiml.transfer(plan.to, action, plan.caller_id, plan.ring_timeout_s)
+        told = rest.callback(plan.webhooks, "status", plan.ref)
+        document = twiml.transfer(plan.to, action, plan.caller_id, plan.ring_timeout_s, told)
         return rest.update_twiml(leg.account, leg.call_id, document, _base(leg))
 
     def hang_up(self, leg: Leg) -> RestRequest:

@@ -83,15 +83,19 @@ class Pause(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class Number(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """``<Number>``: a telephone number to dial, E.164."""
+    """``<Number>``: a telephone number to dial, E.164. ``events`` of that leg are reported to ``status_callback``."""
 
     number: str
+    status_callback: str = ""
+    events: tuple[str, ...] = ()
 
 
 class Sip(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """``<Sip>``: a SIP address to dial, ``sip:name@host``."""
+    """``<Sip>``: a SIP address to dial, ``sip:name@host``; with reports of that leg like ``Number``'s."""
 
     uri: str
+    status_callback: str = ""
+    events: tuple[str, ...] = ()
 
 
 class Conference(msgspec.Struct, frozen=True, gc=False, tag=True):
@@ -174,9 +178,13 @@ def say_and_hang_up(text: str, language: str = "") -> str:
     return write_twiml([Say(text, _locale(language)), Hangup()])
 
 
-def transfer(to: str, action: str, caller_id: str = "", timeout_s: int | None = None) -> str:
-    """Send the caller to ``to``, a number or ``sip:`` address; ``action`` is asked what to do with them afterwards."""
-    noun = Sip(to) if to[:5].lower().startswith(("sip:", "sips:")) else Number(to)
+def transfer(to: str, action: str, caller_id: str = "", timeout_s: int | None = None, status_callback: str = "") -> str:
+    """Send the caller to ``to``, a number or ``sip:`` address; ``action`` is asked what to do with them afterwards.
+    ``status_callback`` is told when that leg is answered and when it is over: a caller who hangs up meanwhile ends it,
+    and nothing says that ``action`` is asked then."""
+    events = ("answered", "completed") if status_callback else ()
+    sip = to[:5].lower().startswith(("sip:", "sips:"))
+    noun = Sip(to, status_callback, events) if sip else Number(to, status_callback, events)
     return write_twiml([Dial(noun, action, caller_id, timeout_s)])
 
 
@@ -235,10 +243,9 @@ def _verb(verb: Verb) -> str:
 
 def _noun(noun: Number | Sip | Conference) -> str:
     match noun:
-        case Number(number):
-            return _element("Number", {}, _text(number))
-        case Sip(uri):
-            return _element("Sip", {}, _text(uri))
+        case Number(text, url, events) | Sip(text, url, events):
+            attributes = {"statusCallbackEvent": " ".join(events), "statusCallback": url}
+            return _element(type(noun).__name__, attributes, _text(text))
         case Conference():
             attributes = {
                 "startConferenceOnEnter": _boolean(noun.starts),
@@ -352,17 +359,22 @@ def _read(element: ElementTree.Element) -> Verb:
             return Unknown(str(tag))
 
 
+def _words(element: ElementTree.Element, name: str) -> tuple[str, ...]:
+    return tuple(element.get(name, "").split())
+
+
 def _read_dial(element: ElementTree.Element, text: str) -> Verb:
     timeout = element.get("timeout", "")
     if len(element) > 1 or (timeout and not re.fullmatch("[0-9]{1,5}", timeout)):  # several at once: not modelled
         return Unknown("Dial")
     child = element[0] if len(element) else None
     noun: Number | Sip | Conference
+    told = ("", ()) if child is None else (child.get("statusCallback", ""), _words(child, "statusCallbackEvent"))
     match "Number" if child is None else child.tag:
         case "Number":
-            noun = Number(text)
+            noun = Number(text, *told)
         case "Sip":
-            noun = Sip(text)
+            noun = Sip(text, *told)
         case "Conference" if child is not None:
             noun = Conference(
                 text,
@@ -370,7 +382,7 @@ def _read_dial(element: ElementTree.Element, text: str) -> Verb:
                 _flag(child, "endConferenceOnExit", False),
                 child.get("beep", "true").lower() != "false",
                 child.get("statusCallback", ""),
-                tuple(child.get("statusCallbackEvent", "").split()),
+                _words(child, "statusCallbackEvent"),
             )
         case _:
             return Unknown("Dial")
