@@ -32,7 +32,7 @@ from patter_core.contract import (
 )
 from patter_core.edge.faults import fault_of
 from patter_core.edge.handlers import Handler, Kind, Loopwards, ThreadWork, kind_of, pull, raised
-from patter_core.edge.http import Body, headers_of, new_client
+from patter_core.edge.http import headers_of, new_client, streamed
 from patter_core.edge.threads import NoThreadError, Seat
 
 from ._gate import Gate
@@ -170,10 +170,8 @@ class Jobs:
     def _open(self, order: Request) -> AbstractAsyncContextManager[httpx.Response]:
         if self._client is None:
             self._client = new_client(self._drive.client_tls(), trust_env=self._trust_env)
-        headers = headers_of(order.headers, self._secrets.get(order.auth), order.body)
-        return self._client.stream(
-            order.method, order.url, headers=headers, content=Body(order.body) if order.body else b""
-        )
+        headers = headers_of(order.headers, self._secrets.get(order.auth))
+        return streamed(self._client, order.method, order.url, headers, order.body)
 
     # --- handlers --------------------------------------------------------------------------------------------
 

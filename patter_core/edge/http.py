@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from http.cookiejar import DefaultCookiePolicy
 
 import httpx
 
-__all__ = ["Body", "HeaderList", "headers_of", "new_client"]
+__all__ = ["HeaderList", "headers_of", "new_client", "streamed"]
 
 HeaderList = tuple[tuple[str, str], ...]
 
@@ -27,14 +28,9 @@ def new_client(tls: ssl.SSLContext, *, trust_env: bool) -> httpx.AsyncClient:
     return client
 
 
-def headers_of(given: Iterable[tuple[str, str]], authorization: str | None, body: bytes) -> list[tuple[str, str]]:
-    """An order's headers, the secret one, and its body's length (or it would be sent in chunks)."""
-    headers = list(given)
-    if authorization:
-        headers.append(("Authorization", authorization))
-    if body:
-        headers.append(("Content-Length", str(len(body))))
-    return headers
+def headers_of(given: Iterable[tuple[str, str]], authorization: str | None) -> list[tuple[str, str]]:
+    """An order's headers, and the secret one."""
+    return [*given, ("Authorization", authorization)] if authorization else list(given)
 
 
 class _Once:
@@ -53,7 +49,7 @@ class _Once:
         return data
 
 
-class Body(httpx.AsyncByteStream):
+class _Body(httpx.AsyncByteStream):
     """A request's body. httpx would read one from a generator, and a request that is cut off leaves that half-way: trio
     warns about it wherever it is collected. A plain iterator leaves nothing behind."""
 
@@ -62,3 +58,18 @@ class Body(httpx.AsyncByteStream):
 
     def __aiter__(self) -> _Once:
         return _Once(self._data)
+
+
+@asynccontextmanager
+async def streamed(
+    client: httpx.AsyncClient, method: str, url: str, headers: list[tuple[str, str]], body: bytes
+) -> AsyncIterator[httpx.Response]:
+    """Send a request and give its response as soon as its head is there."""
+    request = client.build_request(method, url, headers=headers, content=body)
+    if body:
+        request.stream = _Body(body)
+    response = await client.send(request, stream=True)
+    try:
+        yield response
+    finally:
+        await response.aclose()
