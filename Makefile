@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/patter demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(TESTS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -67,7 +66,7 @@ def _collect(args: Mapping[str, Any], ask: str) -> CallFact | BadCommand:
         return BadCommand(f"most must be 1 to {_COLLECT_MOST} keys")
     if terminator not in ("", *_KEYS):
         return BadCommand("terminator must be one key (0-9 * # A-D), or '' for none")
-    number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and math.isfinite(timeout)
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if not number or not 0 < timeout <= _COLLECT_LONGEST_S:
         return BadCommand(f"timeout_s must be above 0 and at most {_COLLECT_LONGEST_S}")
     return CollectWanted(ask, most, terminator, float(timeout))
@@ -92,5 +91,9 @@ COMMANDS: dict[str, tuple[Callable[[Mapping[str, Any], str], CallFact | BadComma
 
 
 def read_command(verb: str, args: Mapping[str, Any], ask: str) -> CallFact | BadCommand:
-    """The fact that tells the call; ``ask`` names who waits for its answer."""
-    return COMMANDS[verb][0](args, ask)
+    """The fact that tells the call; ``ask`` names who waits for its answer. Whatever the application passes is looked
+    at in here only: an object of its own may raise from anywhere."""
+    try:
+        return COMMANDS[verb][0](args, ask)
+    except Exception as exc:
+        return BadCommand(f"the arguments must be plain data ({type(exc).__name__} while reading them)")

@@ -44,7 +44,8 @@ def dial_spec(
     if carrier is None:
         return BadDial(f"carrier must be one of {', '.join(one.name for one in config.carriers)}")
     if not carrier.account:
-        return BadDial(f"{carrier.name} cannot dial: its account (or connection id) is not configured")
+        where = "account (for Telnyx the connection: TELNYX_CONNECTION_ID)"
+        return BadDial(f"{carrier.name} cannot dial: its {where} is not configured")
     caller = args.get("from_number") or (config.numbers[0] if config.numbers else "")
     if not isinstance(caller, str) or not valid_number(caller):
         return BadDial("from_number must be one of your numbers in E.164 form (or set phone_number=)")

@@ -31,6 +31,7 @@ __all__ = [
     "KeysSent",
     "MachineAnswered",
     "MalformedMessage",
+    "OrderIgnored",
     "OrderRefused",
     "OverrideIgnored",
     "RecordingBroken",
@@ -250,6 +251,14 @@ class RecordingStepped(Event, frozen=True, tag=True):
 
     call_id: str
     step: str
+
+
+class OrderIgnored(Event, frozen=True, tag=True):
+    """An order that a callback gave, and waits for no answer to, made no sense or came at the wrong time."""
+
+    call_id: str
+    verb: str
+    detail: str
 
 
 class RecordingBroken(Event, frozen=True, tag=True):

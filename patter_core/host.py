@@ -6,6 +6,7 @@ Switchboard; ``CallBoard`` for one call in somebody else's server) passes texts 
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -81,11 +82,11 @@ from .contract import (
     Yielded,
 )
 from .dialling import BadDial
-from .events import Bug, CallbackDropped, CallbackFailed, CallEnded, CallOffered
+from .events import Bug, CallbackDropped, CallbackFailed, CallbackTimedOut, CallEnded, CallOffered, OrderIgnored
 from .filing import Filing
 from .plain import plain
 from .reasons import EndReason
-from .timers import Timers
+from .timers import Timers, later
 from .trace import Tracer
 from .writer import Writer
 
@@ -93,9 +94,11 @@ __all__ = ["Host", "Names", "Sockets", "TimerKey"]
 
 TimerKey = tuple[str, int | str]
 
+_ASIDE_S = 30.0  # one of them; it may fetch the recording
 _ASIDES = 100  # on_recording callbacks at a time; more of them than that nobody is listening to
 _UNNAMED = 1_000  # dialled calls that ended before the carrier named them
 _RECORDINGS = 10_000  # recordings whose report is remembered, so that its repetition is not told again
+_ID = re.compile(r"[!-~]{1,256}")  # of a call or a recording, as carriers make them
 _NOTHING_DONE = frozenset({Fault.REFUSED, Fault.UNREACHABLE, Fault.TLS})  # the request never got there
 
 
@@ -268,15 +271,21 @@ class Host:
             self._too_late(event, self._unnamed.pop(ref))
         return bool(call_id)
 
+    def _remember(self, ref: str, spec: CallSpec) -> None:
+        """A leg we had dialled may turn up when its call is over."""
+        self._unnamed[ref] = spec
+        if len(self._unnamed) > _UNNAMED:
+            self._unnamed.popitem(last=False)
+
     def _too_late(self, event: WebhookEvent, spec: CallSpec) -> None:
         """The carrier dialled after all, when we had given the call up: nobody is there to talk on it."""
         if event.call_id and not (isinstance(event, CallStatusChanged) and event.status.final):
             leg = Leg(spec.account, spec.base_url, event.call_id, f"{spec.call_id}:late")
             self.aside(dialect_of(spec.carrier).hang_up(leg))
 
-    def recording(self, unix_us: int, event: RecordingChanged, carrier: str) -> None:
+    def recording(self, now: int, unix_us: int, event: RecordingChanged, carrier: str) -> None:
         """A recording can be fetched. Its call may be over long since, so this is told by the server, once."""
-        key = (event.recording_id, event.status.value)
+        key = (event.recording_id or f"{event.call_id} {event.url}", event.status.value)
         if event.status is not RecordingStatus.COMPLETED or key in self._recordings or self._on_recording is None:
             return
         self._recordings[key] = None
@@ -287,8 +296,16 @@ class Host:
             return
         task = TaskId(self._names.new())
         self._asides.add(task)
+        self._timers.set(("aside", task), later(now, _ASIDE_S))
         handler = self._on_recording
         self._out.append(Invoke(task, handler.lane, handler.name, (recorded(event, unix_us, carrier),)))
+
+    def aside_due(self, task: TaskId) -> None:
+        """An ``on_recording`` took too long."""
+        if task in self._asides:
+            self._asides.discard(task)
+            self._out.append(Cancel(task))
+            self._out.append(Notify(CallbackTimedOut("", "on_recording", round(_ASIDE_S * 1000))))
 
     def aside(self, request: RestRequest | None) -> None:
         """Order something of the carrier that belongs to no call; what becomes of it changes nothing."""
@@ -403,6 +420,7 @@ class Host:
             case Returned(task, value):
                 if task in self._asides:
                     self._asides.discard(task)
+                    self._timers.clear(("aside", task))
                 elif not self._filing.done(task):
                     self._task(now, task, value, True)
             case Raised(task, fault, detail):
@@ -457,6 +475,7 @@ class Host:
     def _raised(self, now: int, task: TaskId, fault: Fault, detail: str) -> None:
         if task in self._asides:
             self._asides.discard(task)
+            self._timers.clear(("aside", task))
             self._out.append(Notify(CallbackFailed("", "on_recording", str(plain(detail)))))
             return
         if self._filing.done(task, str(plain(detail)) or "failed"):
@@ -477,6 +496,8 @@ class Host:
             value, detail = "", f"HTTP {reply.status}"
             if outcome is RestOutcome.DONE:
                 value = entry.dialect.made(reply.status, reply.body)
+                if not _ID.fullmatch(value):
+                    value = ""
             elif problem := entry.dialect.problem(reply.status, reply.body):
                 detail = f"{detail}: {problem}"
             safe = reply.status == 429
@@ -496,18 +517,20 @@ class Host:
             return True
         if verb not in COMMANDS:
             return False
-        call_id = self.find(str(args.get("call_id", "")))
+        given = args.get("call_id")
+        call_id = self.find(given) if isinstance(given, str) else ""
         entry = self._calls.get(call_id)
         if entry is None:
             if verb == "end_call":
                 self._out.append(Answer(ask, False))  # over already (or never here): there is nothing to hang up
             else:
-                self._out.append(Refuse(ask, "unknown_call", f"no call {args.get('call_id')!r} is active"))
+                known = f"no call {given!r} is active" if isinstance(given, str) else "call_id must be text"
+                self._refuse(ask, "unknown_call", known, verb)
             return True
         name = f"ask{ask}"
         fact = read_command(verb, args, name)
         if isinstance(fact, BadCommand):
-            self._out.append(Refuse(ask, "bad_arguments", fact.detail))
+            self._refuse(ask, "bad_arguments", fact.detail, verb, call_id)
             return True
         if verb == "end_call":
             entry.ends.append(ask)
@@ -518,9 +541,20 @@ class Host:
             self._out.append(Answer(ask, True))
         return True
 
+    def _refuse(self, ask: AskId, code: str, detail: str, verb: str, call_id: str = "") -> None:
+        """Refuse an order; where nobody waits for the answer (a callback gave it), say so in the log."""
+        self._out.append(Refuse(ask, code, detail))
+        if ask < 0:
+            self._out.append(Notify(OrderIgnored(call_id, verb, detail)))
+
     def _dial(self, now: int, ask: AskId, args: dict[str, Any]) -> None:
         """Place a call for the application."""
-        spec = self._sockets.dialled(args)
+        try:
+            spec, wait = self._sockets.dialled(args), bool(args.get("wait"))
+        except Exception as exc:  # an object of the application's own may raise from anywhere
+            detail = f"the arguments must be plain data ({type(exc).__name__} while reading them)"
+            self._out.append(Refuse(ask, "bad_arguments", detail))
+            return
         if isinstance(spec, BadDial):
             self._out.append(Refuse(ask, "cannot_dial", spec.detail))
             return
@@ -528,7 +562,7 @@ class Host:
         entry = self._calls.get(spec.call_id)
         if entry is None:
             self._out.append(Refuse(ask, "bug", "the call could not be placed"))
-        elif args.get("wait"):
+        elif wait:
             entry.waiting = ask
         else:
             entry.dialling = ask
@@ -612,7 +646,9 @@ class Host:
         entry.asks.clear()
         for dialler in (entry.dialling, entry.waiting):
             if dialler is not None:
-                self._out.append(Refuse(dialler, reason.value, f"the call was not placed: {reason.value}"))
+                self._out.append(
+                    Refuse(dialler, reason.value, entry.call.refusal or f"the call was not placed: {reason.value}")
+                )
         entry.dialling = entry.waiting = None
 
     def _perform(self, call_id: str, entry: _Entry, order: CallOrder) -> None:
@@ -652,7 +688,7 @@ class Host:
                     self._out.append(Answer(ask, value))
             case Deny(name, refusal, detail):
                 if (ask := entry.asks.pop(name, None)) is not None:
-                    self._out.append(Refuse(ask, refusal, detail))
+                    self._refuse(ask, refusal, detail, "order", call_id)
 
     def _rearm(self, call_id: str, entry: _Entry) -> None:
         """Let the call wake up in time. A deadline that moved later is left where it is: waking up early is harmless
@@ -685,9 +721,9 @@ class Host:
         if entry.call.spec.dial is not None:
             self._refs.pop(entry.call.spec.dial.ref, None)
             if call_id == entry.call.spec.dial.ref:
-                self._unnamed[call_id] = entry.call.spec
-                if len(self._unnamed) > _UNNAMED:
-                    self._unnamed.popitem(last=False)
+                self._remember(call_id, entry.call.spec)
+        for ref in entry.call.consulted:
+            self._remember(ref, entry.call.spec)
         if entry.tracer is not None:
             entry.tracer.complete = True
             self._filing.trace(entry.tracer)

@@ -33,6 +33,7 @@ _LEVELS: dict[type, int] = {
     ev.StartupRefused: ERROR,
     ev.Bug: ERROR,
     ev.OrderRefused: WARNING,
+    ev.OrderIgnored: WARNING,
     ev.RecordingBroken: ERROR,
     ev.TunnelLost: WARNING,
     ev.TunnelUnproven: WARNING,
@@ -40,7 +41,7 @@ _LEVELS: dict[type, int] = {
     ev.WebhookFailed: ERROR,
 }
 # Seven digits or more, with what people write between them; not part of a word (a call's id) or of an address.
-_NUMBER = re.compile(r"(?<![\w.:])\+?\(?\d(?:[ ()/-]{0,3}\d){6,}(?![\w.])")
+_NUMBER = re.compile(r"(?<![\w.])(?<!\d:)(?:%2B|\+)?\(?\d(?:[ ()/-]{0,3}\d){6,}(?!\w)(?!\.\d)")
 _DIGIT = re.compile(r"\d")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")

@@ -44,6 +44,8 @@ from .wire.events import HttpRequest, UpgradeRequest
 
 __all__ = ["Admitted", "HttpAnswer", "Reception"]
 
+_LATEST = (1 << 39) - 1  # what a ticket can say; some 17,000 years
+_EVENT_ID = 128  # characters; a UUID has 36
 _SHOWN = 300  # characters of a stranger's URL worth a log line
 
 
@@ -185,11 +187,13 @@ class Reception:
                 self._out.append(Notify(CarrierReported(report.call_id, report)))
                 self._host.report(now, report, webhook.ref)
                 if isinstance(report, RecordingChanged):
-                    self._host.recording(self.unix_us(now), report, carrier.name)
+                    self._host.recording(now, self.unix_us(now), report, carrier.name)
         return _answer(dialect.thanks())
 
     def _seen(self, carrier: str, event_id: str) -> bool:
         """Was this very event taken in before?"""
+        if len(event_id) > _EVENT_ID:
+            event_id = hashlib.blake2b(event_id.encode("utf-8", "replace"), digest_size=32).hexdigest()
         key = (carrier, event_id)
         if key in self._events:
             return True
@@ -323,7 +327,7 @@ class Reception:
         return self.epoch + now
 
     def _unix(self, now: int) -> int:
-        return (self.epoch + now) // 1_000_000
+        return min(max(0, self.epoch + now) // 1_000_000, _LATEST)
 
     # --- media sockets -----------------------------------------------------------------------------------------------
 

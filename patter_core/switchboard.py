@@ -236,7 +236,9 @@ class Switchboard:
             case Asked(ask, "stop", args):
                 wait = args.get("finish_calls_s")
                 if wait is not None and (isinstance(wait, bool) or not isinstance(wait, int | float)):
-                    self._out.append(Refuse(ask, "bad_arguments", f"finish_calls_s must be seconds, got {wait!r}"))
+                    self._out.append(
+                        Refuse(ask, "bad_arguments", f"finish_calls_s must be seconds, not {type(wait).__name__}")
+                    )
                 else:
                     self._stops.append(ask)
                     self._steps(now, self._way_down.request(now, wait))
@@ -273,6 +275,8 @@ class Switchboard:
             kind, name = key
             if kind == "call":
                 self._host.due(now, str(name))
+            elif kind == "aside":
+                self._host.aside_due(TaskId(int(name)))
             elif kind == "up":
                 self._way_up.tick(now)
                 self._look_up(now)
@@ -538,7 +542,10 @@ class Switchboard:
                 case Step.WAIT:
                     # An announced call can no longer bring its stream in: its caller need not wait for the deadline.
                     for call_id in self._host.call_ids():
-                        if self._host.state(call_id) is CallState.OFFERED and not self._host.attached(call_id):
+                        # Nor can one that is being dialled: its carrier's reports do not reach us any more.
+                        state = self._host.state(call_id)
+                        waits = state in (CallState.DIALLING, CallState.OFFERED)
+                        if waits and not self._host.attached(call_id):
                             self._host.end(now, call_id, EndReason.SHUTDOWN)
                 case Step.HANG_UP:
                     for call_id in self._host.call_ids():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 
-from ..carriers.carrier import WebhookEvent
-from ..events import TransferStepped
+from ..carriers.carrier import CallStatusChanged, TransferEnded, WebhookEvent
+from ..carriers.dialects import dialect_of
+from ..events import HangUpFailed, TransferStepped
 from .conversation import Conversation
 from .desk import deny, reply
 from .leg import CarrierLeg
@@ -28,6 +29,7 @@ class Turn(enum.Enum):
     GONE = "gone"  #: the caller was served elsewhere
 
 
+_REFS = 9  # consultations whose late reports are still understood
 _ORDERS = frozenset({"send", "consult", "brief", "join"})
 _STEPS = {
     Move.SEND: "sent",
@@ -46,6 +48,7 @@ class Away:
         self._talk = talk
         self._transfer: Transfer | None = None
         self._count = 0
+        self._refs: list[str] = []
         self._unwanted = False  # the other leg is still being dialled, and nobody waits for it any more
 
     @property
@@ -72,6 +75,17 @@ class Away:
         """Is this the name of the leg that our transfer made?"""
         return self._transfer is not None and ref == self._transfer.ref
 
+    @property
+    def refs(self) -> list[str]:
+        """The names of every leg we had dialled to be consulted."""
+        return list(self._refs)
+
+    def stray(self, now: int, event: WebhookEvent, ref: str, out: list[CallOrder]) -> None:
+        """A leg of ours that nobody waits for any more turns up after all: it is hung up."""
+        over = isinstance(event, CallStatusChanged) and event.status.final
+        if ref in self._refs and event.call_id and not over and not isinstance(event, TransferEnded):
+            self._leg.drop_other(now, event.call_id, out)
+
     # --- what happens ------------------------------------------------------------------------------------------------
 
     def wanted(self, now: int, spec: CallSpec, wanted: TransferWanted, out: list[CallOrder]) -> list[Turn]:
@@ -86,6 +100,8 @@ class Away:
             return self._refuse(now, spec, wanted, "not_allowed", why, out)
         self._count += 1
         ref = f"{spec.call_id}/t{self._count}"
+        if wanted.summary:
+            self._refs = [*self._refs[-_REFS:], ref]
         self._transfer = Transfer(now, wanted.to, ref, wanted.summary, wanted.ask, spec.settings)
         return self._move(now, spec, self._transfer.begins, False, out)
 
@@ -118,6 +134,8 @@ class Away:
             self._unwanted = False
             if news.done and news.value:
                 self._leg.drop_other(now, news.value, out)
+            elif news.outcome is None:
+                out.append(Tell(HangUpFailed(spec.call_id, "the carrier never said whether it dialled the other leg")))
             return []
         transfer = self._transfer
         return [] if transfer is None else self._move(now, spec, transfer.settled(now, news), flowing, out)
@@ -178,4 +196,5 @@ class Away:
         out.append(Tell(TransferStepped(spec.call_id, "failed", transfer.to, transfer.failure)))
         if flowing and not transfer.moved:
             return Turn.BACK
-        return Turn.RESTART if transfer.summary else Turn.RETURNING  # after a cold one the carrier asks what to do
+        asks = not transfer.summary and "transfer" in dialect_of(spec.carrier).routes
+        return Turn.RETURNING if asks else Turn.RESTART

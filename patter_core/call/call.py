@@ -34,6 +34,7 @@ from ..carriers.carrier import (
     StreamChanged,
     StreamStarted,
     StreamStopped,
+    TransferEnded,
     WebhookEvent,
 )
 from ..events import (
@@ -185,6 +186,16 @@ class Call:
         return self.state is not CallState.OVER and self._leg.up
 
     @property
+    def refusal(self) -> str:
+        """Why the carrier did not do what the call hung on, in its words; '' when it did."""
+        return self._refusal
+
+    @property
+    def consulted(self) -> list[str]:
+        """The names of legs we had dialled to hand the caller over to."""
+        return self._away.refs
+
+    @property
     def attached(self) -> bool:
         """A media socket is there (or on its way out)."""
         return self._socket.there
@@ -271,7 +282,7 @@ class Call:
     def _look_around(self, now: int, out: list[CallOrder]) -> None:
         """What follows from this step in the conversation."""
         talk = self._conversation
-        if talk.mouth.pressed:
+        if talk.mouth.pressed or talk.mouth.unpressed:
             self._desk.heard(out)
         if talk.voices and self._screening.stage is Screened.WAITING:
             self._cues(now, self._screening.spoke(), out)
@@ -366,13 +377,14 @@ class Call:
             self._away_reported(now, event, True, out)
             return
         if ref and not ours and (self.spec.dial is None or ref != self.spec.dial.ref):
-            return  # a leg we are done with
+            self._away.stray(now, event, ref, out)
+            return
         transferring = self._away.busy
         self._name(now, event.call_id, out)
         match event:
             case CallStatusChanged():
                 self._status(now, event, out)
-            case MachineDetected():
+            case MachineDetected() if self.state in _LIVE:
                 self._cues(now, self._screening.detected(now, event), out)
             case RecordingChanged():
                 self._recording = event
@@ -381,7 +393,8 @@ class Call:
             case StreamChanged(change=StreamChange.ERROR, error=error) if self._hopeless:
                 self._refusal = error
                 self._end(now, EndReason.NEVER_STARTED, out)
-        if transferring:
+        stale = isinstance(event, TransferEnded) and ref and not self._away.concerns(ref)
+        if transferring and not stale:
             self._away_reported(now, event, False, out)
 
     @property
@@ -392,6 +405,11 @@ class Call:
     def _away_reported(self, now: int, event: WebhookEvent, ours: bool, out: list[CallOrder]) -> None:
         flowing = self._socket.flowing
         self._turn(now, self._away.reported(now, self.spec, event, ours, flowing, out), out)
+
+    @property
+    def _named(self) -> bool:
+        """The carrier has named the call that we dialled: it exists, whatever else is said."""
+        return self.spec.dial is None or self.spec.call_id != self.spec.dial.ref
 
     def _name(self, now: int, call_id: str, out: list[CallOrder]) -> None:
         """A dialled call learns its name: from the order's answer, a report, or its stream; whatever is first."""
@@ -430,18 +448,22 @@ class Call:
 
     def _settled(self, now: int, news: Settled, out: list[CallOrder]) -> None:
         """One of our orders to the carrier is done with."""
-        if not news.done and news.tag not in ("hangup", "speak", "drop_other"):
+        if news.tag.startswith("drop_other:"):
+            if not news.done:
+                detail = f"the other leg of a transfer: {news.detail}"
+                out.append(Tell(HangUpFailed(self.spec.call_id, detail)))
+        elif not news.done and news.tag not in ("hangup", "speak"):
             out.append(Tell(OrderRefused(self.spec.call_id, news.tag, news.detail)))
         over = news.outcome is RestOutcome.ALREADY_ENDED
         if news.tag == "dial":
             if news.done:
                 self._name(now, news.value, out)
-            elif self.state is CallState.DIALLING and news.outcome is not None:
+            elif self.state is CallState.DIALLING and news.outcome is not None and not self._named:
                 self._refusal = news.detail
                 self._leg.down(out)
                 self._end(now, EndReason.CARRIER_REFUSED, out)
             # No answer: it may have been dialled all the same. The ringing timer bounds the wait for its reports.
-        elif news.tag in ("answer", "stream", "send", "join") and over:
+        elif news.tag in ("answer", "stream", "send") and over:
             self._leg_ended(now, out)
         elif news.tag in ("answer", "stream") and not news.done:
             self._refusal = news.detail
@@ -743,7 +765,7 @@ class Call:
         if (
             self.state is not CallState.ENDING
             or self._leg.up
-            or "drop_other" in self._leg.rests
+            or self._leg.rests.any("drop_other:")
             or "consult" in self._leg.rests
             or self._socket.there
             or not self._conversation.callbacks.idle

@@ -17,6 +17,7 @@ from .words import CallOrder, CollectWanted, Deny, KeysWanted, Reply, Tell
 __all__ = ["Desk", "deny", "reply"]
 
 _TONE_MS = 100
+_PRESSES = 8  # orders to press keys that may wait: each can be minutes of tones
 
 
 def reply(ask: str, value: Any, out: list[CallOrder]) -> None:
@@ -85,6 +86,9 @@ class Desk:
 
     def press(self, now: int, wanted: KeysWanted, out: list[CallOrder]) -> None:
         """Press keys: by the carrier's API where it has one, else in-band."""
+        if len(self._pressing) >= _PRESSES:
+            deny(wanted.ask, "busy", f"{_PRESSES} orders to press keys are waiting already", out)
+            return
         self._presses += 1
         name = f"keys:{self._presses}"
         if not self._leg.press(now, name, wanted.digits, _TONE_MS, out):
@@ -94,10 +98,13 @@ class Desk:
 
     def heard(self, out: list[CallOrder]) -> None:
         """Were keys heard that we pressed in-band?"""
-        pressed = self._talk.mouth.pressed
-        for name in pressed:
+        mouth = self._talk.mouth
+        for name in mouth.pressed:
             reply(self._pressing.pop(name, ""), True, out)
-        pressed.clear()
+        for name in mouth.unpressed:
+            deny(self._pressing.pop(name, ""), "not_heard", "the media stream was lost before they were played", out)
+        mouth.pressed.clear()
+        mouth.unpressed.clear()
 
     # --- the recording -----------------------------------------------------------------------------------------------
 

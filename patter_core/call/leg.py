@@ -159,7 +159,9 @@ class CarrierLeg:
 
     def drop_other(self, now: int, other: str, out: list[CallOrder]) -> None:
         """Hang up the other leg."""
-        self.rests.ask(now, "drop_other", self._dialect.hang_up(self._leg(other)), self._settings.hangup_s, out)
+        self.rests.ask(
+            now, f"drop_other:{other}", self._dialect.hang_up(self._leg(other)), self._settings.hangup_s, out
+        )
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -215,7 +217,7 @@ class CarrierLeg:
                 self._free(now, out)  # the carrier will not speak for us: then at least the line is freed
             case "speak" | "hangup":
                 self.down(out, None if news.done else news.detail or "refused")
-            case "dial" if not news.done:
+            case "dial" if not news.done and self._hangup_by is not None:
                 self.down(out, None if news.outcome is not None else "the carrier never said whether it dialled")
 
     def down(self, out: list[CallOrder], failure: str | None = None) -> None:

@@ -60,6 +60,7 @@ class Mouth:
         self._tones: set[str] = set()  # items of keys being pressed: nobody barges in on those
         self._recorder: Recorder | None = None
         self.pressed: list[str] = []  # of those, the ones that were heard whole; whoever looks takes them
+        self.unpressed: list[str] = []  # ... and the ones that never will be
 
     # --- the line ----------------------------------------------------------------------------------------------------
 
@@ -216,8 +217,7 @@ class Mouth:
         for one in heard:
             if one.item in self._tones:
                 self._tones.discard(one.item)
-                if one.whole:
-                    self.pressed.append(one.item)
+                (self.pressed if one.whole else self.unpressed).append(one.item)
             elif one.whole:
                 cuts.append(Cut(self.words(one.item), one.heard_us, one.dropped_us, True))
             else:

@@ -60,6 +60,10 @@ class Rests:
     def __contains__(self, tag: str) -> bool:
         return tag in self._open
 
+    def any(self, prefix: str) -> bool:
+        """Is an order of this kind open?"""
+        return any(tag.startswith(prefix) for tag in self._open)
+
     def ask(
         self, now: int, tag: str, request: RestRequest, within_s: float, out: list[CallOrder], once: bool = False
     ) -> None:

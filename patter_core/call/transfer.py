@@ -21,6 +21,7 @@ from ..carriers.carrier import (
     CarrierSpoke,
     DialPlan,
     LegJoined,
+    RestOutcome,
     TransferEnded,
     TransferPlan,
     WebhookEvent,
@@ -122,6 +123,9 @@ class Transfer:
         if move is Move.CONSULT and news.done:
             self.other = self.other or news.value
             return []
+        if move is Move.JOIN and news.outcome is RestOutcome.ALREADY_ENDED:
+            # One of the two legs is over. If it is the caller's, that is reported; if not, they are to be talked to.
+            return self._back("hung up before they were joined")
         if move is Move.JOIN and news.done:
             self.moved = True  # accepted; that they are connected is reported
             return []
@@ -134,7 +138,7 @@ class Transfer:
                 self._known_by = self.deadline
                 self.deadline = later(now, _UNSURE_S)
             return []
-        return self._back(f"the carrier refused: {news.detail}")
+        return self._back(f"the carrier refused: {news.detail}", refused=True)
 
     def reported(self, now: int, event: WebhookEvent, ours: bool) -> list[Move]:
         """The carrier reported something; ``ours``: about the other leg."""
@@ -193,7 +197,9 @@ class Transfer:
         self.deadline = None
         return [Move.GONE]
 
-    def _back(self, why: str) -> list[Move]:
+    def _back(self, why: str, refused: bool = False) -> list[Move]:
+        if self.stage is Stage.JOINING and not refused:
+            self.moved = True  # the carrier was told to take the caller over, and may be about to
         drop = [Move.DROP_OTHER] if self.other_leg else []
         self.stage = Stage.OVER
         self.deadline = None

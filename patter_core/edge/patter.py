@@ -19,7 +19,8 @@ from patter_core.call.result import CallResult, MachineDetection
 from patter_core.config import AgentSpec, HandlerSpec, PublicUrl
 from patter_core.contract import Fact
 from patter_core.errors import ConfigError, LocalProtocolError, PatterConnectionError, RefusedError
-from patter_core.events import CallEnded, ServerReady, TunnelOpened, TunnelUnproven
+from patter_core.events import CallEnded, ServerReady, StartupRefused, TunnelOpened, TunnelUnproven
+from patter_core.startup import REFUSED_CODE
 
 from .app import App, PatterBase
 
@@ -89,6 +90,7 @@ class LoopPatter(PatterBase, abc.ABC):
         self._names = count(1)
         self._ended: AnyEvent | None = None
         self._place_found = ("", 0)
+        self._refusal = ""  # why the server did not start
         self._stop_wanted = False  # asked to stop before there was anything to stop
 
     @abc.abstractmethod
@@ -151,7 +153,8 @@ class LoopPatter(PatterBase, abc.ABC):
         cancel_s: float = 3.0,
         leave_s: float = 1.0,
     ) -> int:
-        """Take calls until stopped (``disconnect``, or cancellation). Returns the exit code, 0 for a clean end.
+        """Take calls until stopped (``disconnect``, or cancellation). Returns the exit code, 0 for a clean end; a
+        server that cannot start (no program for the tunnel, nothing to hang up with) raises ConfigError.
 
         ``manage_webhook``: on start the carriers are told to report calls here, if they do not yet (Twilio for
         ``phone_number``, Telnyx for the connection). ``recording`` has the carrier record both sides; ``on_recording``
@@ -218,7 +221,10 @@ class LoopPatter(PatterBase, abc.ABC):
             if self._stop_wanted:
                 drive.stop_soon()
             with app.orders.given_to(drive), self._signals(stop_on_signals):
-                return await self._carried(drive, lambda _: None, cancel_s)
+                code = await self._carried(drive, lambda _: None, cancel_s)
+            if code == REFUSED_CODE:
+                raise ConfigError(f"the server did not start: {self._refusal}")
+            return code
         finally:
             self._ready.resolve(None)
             self._tunnel_ready.resolve(None)
@@ -237,6 +243,8 @@ class LoopPatter(PatterBase, abc.ABC):
                     self._listens(self._place_found)
                 case TunnelOpened(host=host) | TunnelUnproven(host=host):
                     self._tunnel_ready.resolve(host)
+                case StartupRefused(detail=detail):
+                    self._refusal = detail
                 case CallEnded(call_id=call_id):
                     self._release(self._own_handlers.pop(call_id, ""))
             if on_event is not None:
