@@ -104,7 +104,7 @@ def left(board: Any) -> dict[str, int]:
         "calls": host._calls,
         "tasks": host._tasks,
         "requests": host._requests,
-        "writes": host._writes,
+        "filing": host._filing,
     }
     return {name: len(table) for name, table in tables.items() if len(table)}
 
