@@ -35,6 +35,7 @@ from patter_core.carriers.carrier import (
     StreamState,
     StreamStopped,
 )
+from patter_core.carriers.messages import diagnose, quoted
 from patter_core.errors import LocalProtocolError
 
 __all__ = [
@@ -134,15 +135,10 @@ class _StopText(msgspec.Struct, tag_field="event", tag="stop", gc=False):
     stream_id: str | None = None
 
 
-class _Head(msgspec.Struct, gc=False):
-    event: str
-
-
 # ``strict=False`` reads "73" as 73 in C; ``bytes`` fields are base64, decoded in place.
 _FROM_TELNYX = msgspec.json.Decoder(
     _MediaText | MarkText | _DtmfText | _ConnectedText | _StartText | _StopText | _ErrorText, strict=False
 )
-_HEAD = msgspec.json.Decoder(_Head)
 _from_telnyx = _FROM_TELNYX.decode
 _KNOWN = frozenset({"connected", "start", "media", "mark", "dtmf", "stop", "error"})
 
@@ -353,34 +349,3 @@ def swapped(payload: bytes) -> bytes:
     turned[0::2] = payload[1::2]
     turned[1::2] = payload[0 : len(turned) : 2]
     return bytes(turned)
-
-
-def diagnose(text: str, error: Exception, known: frozenset[str]) -> Malformed | str:
-    """Why a text could not be read; or, as a string, the event of a well-formed message we do not know."""
-    if isinstance(error, RecursionError):
-        return Malformed(MalformedCode.TOO_DEEP, "nested too deeply")
-    if not isinstance(error, msgspec.ValidationError):
-        return Malformed(MalformedCode.NOT_JSON, "not JSON")
-    if text.lstrip(" \t\r\n")[:1] != "{":
-        return Malformed(MalformedCode.NOT_AN_OBJECT, "not a JSON object")
-    try:
-        event = _HEAD.decode(text).event
-    except RecursionError:
-        return Malformed(MalformedCode.TOO_DEEP, "nested too deeply")
-    except msgspec.ValidationError:
-        return Malformed(MalformedCode.NO_EVENT, "no event")
-    except ValueError:  # valid up to the wrong field, garbage after it
-        return Malformed(MalformedCode.NOT_JSON, "not JSON")
-    if event not in known:
-        return event
-    prose = str(error)  # names our fields and types; of the peer's text at most a tag
-    if "missing required field" in prose:
-        return Malformed(MalformedCode.MISSING_FIELD, prose)
-    if "base64" in prose:
-        return Malformed(MalformedCode.BAD_BASE64, prose)
-    return Malformed(MalformedCode.BAD_FIELD, prose)
-
-
-def quoted(text: str) -> str:
-    """``text`` as a JSON string. A lone surrogate, which UTF-8 cannot carry, becomes a question mark."""
-    return msgspec.json.encode(text.encode("utf-8", "replace").decode("utf-8")).decode("utf-8")

@@ -29,6 +29,7 @@ from patter_core.carriers.carrier import (
     StreamState,
     StreamStopped,
 )
+from patter_core.carriers.messages import diagnose, quoted
 from patter_core.errors import LocalProtocolError
 
 __all__ = ["ENCODINGS", "WRONG_STREAM", "MarkText", "TwilioStream", "diagnose", "quoted"]
@@ -98,15 +99,10 @@ class _StopText(msgspec.Struct, tag_field="event", tag="stop", gc=False):
     streamSid: str
 
 
-class _Head(msgspec.Struct, gc=False):
-    event: str
-
-
 # ``strict=False`` reads "73" as 73 in C; ``bytes`` fields are base64, decoded in place. 0.46 us for a 160-byte frame.
 _FROM_TWILIO = msgspec.json.Decoder(
     _MediaText | MarkText | _DtmfText | _ConnectedText | _StartText | _StopText, strict=False
 )
-_HEAD = msgspec.json.Decoder(_Head)
 _from_twilio = _FROM_TWILIO.decode
 _KNOWN = frozenset({"connected", "start", "media", "mark", "dtmf", "stop"})
 
@@ -233,34 +229,3 @@ class TwilioStream:
 
 
 WRONG_STREAM = Malformed(MalformedCode.WRONG_STREAM, "the message names another stream")
-
-
-def diagnose(text: str, error: Exception, known: frozenset[str]) -> Malformed | str:
-    """Why a text could not be read; or, as a string, the event of a well-formed message we do not know."""
-    if isinstance(error, RecursionError):
-        return Malformed(MalformedCode.TOO_DEEP, "nested too deeply")
-    if not isinstance(error, msgspec.ValidationError):
-        return Malformed(MalformedCode.NOT_JSON, "not JSON")
-    if text.lstrip(" \t\r\n")[:1] != "{":
-        return Malformed(MalformedCode.NOT_AN_OBJECT, "not a JSON object")
-    try:
-        event = _HEAD.decode(text).event
-    except RecursionError:
-        return Malformed(MalformedCode.TOO_DEEP, "nested too deeply")
-    except msgspec.ValidationError:
-        return Malformed(MalformedCode.NO_EVENT, "no event")
-    except ValueError:  # valid up to the wrong field, garbage after it
-        return Malformed(MalformedCode.NOT_JSON, "not JSON")
-    if event not in known:
-        return event
-    prose = str(error)  # names our fields and types; of the peer's text at most a tag
-    if "missing required field" in prose:
-        return Malformed(MalformedCode.MISSING_FIELD, prose)
-    if "base64" in prose:
-        return Malformed(MalformedCode.BAD_BASE64, prose)
-    return Malformed(MalformedCode.BAD_FIELD, prose)
-
-
-def quoted(text: str) -> str:
-    """``text`` as a JSON string. A lone surrogate, which UTF-8 cannot carry, becomes a question mark."""
-    return msgspec.json.encode(text.encode("utf-8", "replace").decode("utf-8")).decode("utf-8")
