@@ -162,11 +162,15 @@ class Send(Word, frozen=True, gc=False, tag=True):
     """Write these bytes. With ``ack``, ``Sent`` follows once they, and all before them, left this process.
 
     ``data`` is text only on a connection whose framing someone else does (``run_call``).
+
+    ``auth`` names a secret: ``data`` is then the head of an HTTP request, and the edge puts the secret's header line
+    after its first line, so that no order holds a key. ``Sent`` does not count that line.
     """
 
     conn: ConnId
     data: bytes | str
     ack: bool = False
+    auth: str = ""
 
 
 class Sent(Word, frozen=True, gc=False, tag=True):
@@ -232,8 +236,9 @@ class Resume(Word, frozen=True, gc=False, tag=True):
 class Request(Word, frozen=True, gc=False, tag=True):
     """Make an HTTP request; the answer is streamed back. Terminal: ``BodyEnded`` or ``RequestFailed``.
 
-    ``auth`` names a secret; the edge turns it into an Authorization header, so no order holds a key. No redirect is
-    followed and no timeout applies: the core has the deadline and sends ``CancelRequest``.
+    ``auth`` names a secret; the edge adds its header, so no order holds a key. ``sign`` names a signing key; the edge
+    adds ``X-Patter-Signature``, the hex HMAC-SHA256 of the body. No redirect is followed and no timeout applies: the
+    core has the deadline and sends ``CancelRequest``.
     """
 
     request: RequestId
@@ -243,6 +248,7 @@ class Request(Word, frozen=True, gc=False, tag=True):
     body: bytes = b""
     auth: str = ""
     max_body: int = 1 << 20
+    sign: str = ""
 
 
 class CancelRequest(Word, frozen=True, gc=False, tag=True):

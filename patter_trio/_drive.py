@@ -46,6 +46,7 @@ from patter_core.contract import (
 )
 from patter_core.edge.handlers import Handler
 from patter_core.edge.line import Line
+from patter_core.edge.secrets import Secrets
 from patter_core.edge.threads import Pools
 from patter_core.edge.tls import client_context
 from patter_core.errors import RefusedError
@@ -97,7 +98,8 @@ class Drive:
     """Carries one board, once.
 
     ``listener``: bound, listening sockets, closed when no longer needed. ``handlers``: what ``Invoke`` names.
-    ``secrets``: what ``Request.auth`` names, as whole Authorization values. ``on_event`` hears every ``Notify``.
+    ``secrets``: what ``auth`` and ``sign`` of orders name: (header, its whole value), or ('', key) for a key that
+    signs. ``on_event`` hears every ``Notify``.
     ``tls`` and ``server_tls``: contexts for what we dial and what we accept. ``leave_s``: how long user code has, after
     ``Exit``, to end once cancelled; then ``on_stuck`` hears the names of what did not. ``trust_env``: proxies from the
     environment.
@@ -109,7 +111,7 @@ class Drive:
         *,
         listener: socket.socket | Sequence[socket.socket] | None = None,
         handlers: Mapping[str, Handler] | None = None,
-        secrets: Mapping[str, str] | None = None,
+        secrets: Mapping[str, tuple[str, str]] | None = None,
         on_event: Callable[[Any], object] | None = None,
         tls: ssl.SSLContext | None = None,
         server_tls: ssl.SSLContext | None = None,
@@ -136,7 +138,8 @@ class Drive:
         self._names = count(1)
         self._asks: dict[int, Reply] = {}
         self._lines: dict[ConnId, Line] = {}
-        self._jobs = Jobs(self, handlers if handlers is not None else {}, dict(secrets or {}), trust_env=trust_env)
+        self._secrets = Secrets(secrets)
+        self._jobs = Jobs(self, handlers if handlers is not None else {}, self._secrets, trust_env=trust_env)
         self._arms: dict[type, Callable[[Any], None]] = {
             Send: self._send,
             Connect: self._connect,
@@ -319,8 +322,13 @@ class Drive:
 
     def _send(self, order: Send) -> None:
         line = self._lines.get(order.conn)
-        if line is not None:
-            line.send(order.data, order.ack)
+        if line is None:
+            return
+        secret = self._secrets.line(order)
+        if secret is None:
+            line.abort()
+        else:
+            line.send(order.data, order.ack, secret)
 
     def _finish(self, order: Finish) -> None:
         line = self._lines.get(order.conn)
@@ -419,7 +427,7 @@ async def carry(
     *,
     listener: socket.socket | Sequence[socket.socket] | None = None,
     handlers: Mapping[str, Handler] | None = None,
-    secrets: Mapping[str, str] | None = None,
+    secrets: Mapping[str, tuple[str, str]] | None = None,
     on_event: Callable[[Any], object] | None = None,
     tls: ssl.SSLContext | None = None,
     server_tls: ssl.SSLContext | None = None,

@@ -34,7 +34,8 @@ from patter_core.contract import (
 )
 from patter_core.edge.faults import fault_of
 from patter_core.edge.handlers import Handler, Kind, Loopwards, ThreadWork, kind_of, pull, raised
-from patter_core.edge.http import headers_of, new_client, streamed
+from patter_core.edge.http import HeaderList, new_client, streamed
+from patter_core.edge.secrets import Secrets
 from patter_core.edge.threads import NoThreadError, Seat
 
 from ._gate import Gate
@@ -96,9 +97,7 @@ class Job:
 class Jobs:
     """The requests and handler calls of one drive."""
 
-    def __init__(
-        self, drive: Drive, handlers: Mapping[str, Handler], secrets: Mapping[str, str], *, trust_env: bool
-    ) -> None:
+    def __init__(self, drive: Drive, handlers: Mapping[str, Handler], secrets: Secrets, *, trust_env: bool) -> None:
         self._drive = drive
         self._handlers = handlers
         self._secrets = secrets
@@ -129,19 +128,19 @@ class Jobs:
 
     def request(self, order: Request) -> None:
         """``Request``."""
-        if order.auth and order.auth not in self._secrets:
-            log.error("no secret is named %r", order.auth)
+        headers = self._secrets.headers(order)
+        if headers is None:
             self._drive.feed(RequestFailed(order.request, Fault.OTHER))
             return
         job = self._requests[order.request] = Job(order.request, f"{order.method} request")
-        self._begin(job, partial(self._fetch, job, order))
+        self._begin(job, partial(self._fetch, job, order, headers))
 
-    async def _fetch(self, job: Job, order: Request) -> None:
+    async def _fetch(self, job: Job, order: Request, headers: HeaderList) -> None:
         last: BodyEnded | RequestFailed
         size = 0
         try:
             with trio.CancelScope() as reading:
-                async with self._open(order) as response:
+                async with self._open(order, headers) as response:
                     fields = tuple(response.headers.multi_items())
                     self._tell(job, ResponseStarted(order.request, response.status_code, fields))
                     await job.gate.passed()
@@ -170,10 +169,9 @@ class Jobs:
         if job is not None:
             job.cancel()
 
-    def _open(self, order: Request) -> AbstractAsyncContextManager[httpx.Response]:
+    def _open(self, order: Request, headers: HeaderList) -> AbstractAsyncContextManager[httpx.Response]:
         if self._client is None:
             self._client = new_client(self._drive.client_tls(), trust_env=self._trust_env)
-        headers = headers_of(order.headers, self._secrets.get(order.auth))
         return streamed(self._client, order.method, order.url, headers, order.body)
 
     # --- handlers --------------------------------------------------------------------------------------------

@@ -47,6 +47,34 @@ class DialAndTalk(Scenario):
         yield from self.until(Closed, orders=[Send(conn, b"thanks"), Close(conn)])
 
 
+class SendWithSecret(Scenario):
+    """``Send(auth=)``: the secret's header goes after the first line and is not counted; a secret nobody has sends
+    nothing and ends the connection."""
+
+    def options(self) -> dict[str, Any]:
+        return {"secrets": {"key": ("X-Key", "s3cret")}}
+
+    def script(self) -> Script:
+        heard: list[bytes] = []
+
+        def serve(sock: socket.socket) -> None:
+            heard.append(read_all(sock))
+
+        head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        conn, port = self.name(), self.peers.server(serve)
+        yield from self.until(Connected, orders=[Connect(conn, "127.0.0.1", port)])
+        sent = yield from self.until(Sent, orders=[Send(conn, head, ack=True, auth="key")])
+        self.expect(sent.total == len(head), f"{sent.total} counted, not {len(head)}")
+        yield from self.until(Closed, orders=[Close(conn)])
+        yield from self.poll(lambda: bool(heard))
+        self.expect(heard[0] == b"GET / HTTP/1.1\r\nX-Key: s3cret\r\nHost: a\r\n\r\n", f"arrived: {heard[0]!r}")
+        other = self.name()
+        yield from self.until(Connected, orders=[Connect(other, "127.0.0.1", port)])
+        yield from self.until(Closed, orders=[Send(other, head, auth="nobody's")])
+        yield from self.poll(lambda: len(heard) == 2)
+        self.expect(heard[1] == b"", f"sent without its secret: {heard[1]!r}")
+
+
 class DialRefused(Scenario):
     """Nobody listens: ConnectFailed, by whichever way we got the address."""
 
@@ -293,6 +321,7 @@ class SpawnEnds(Scenario):
 
 SCENARIOS: tuple[type[Scenario], ...] = (
     DialAndTalk,
+    SendWithSecret,
     DialRefused,
     OnlyTheseAddresses,
     ConnectAndAbort,

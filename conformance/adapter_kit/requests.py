@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import socket
 import threading
 from collections.abc import Generator
@@ -59,7 +61,7 @@ class RequestStreamsBody(Scenario):
     """Status and headers, then pieces as they come, then the end. What we sent arrived, the secret with it."""
 
     def options(self) -> dict[str, Any]:
-        return {"secrets": {"key": "Bearer s3cret"}}
+        return {"secrets": {"key": ("Authorization", "Bearer s3cret"), "signer": ("", "k3y")}}
 
     def script(self) -> Script:
         first, heads = threading.Event(), []
@@ -73,7 +75,7 @@ class RequestStreamsBody(Scenario):
             sock.sendall(b"6\r\nsecond\r\n0\r\n\r\n")
 
         name, url = self.name(), f"http://127.0.0.1:{self.peers.server(serve)}/path?q=%2F"
-        order = Request(name, "PATCH", url, (("X-B", "b"),), b"the body", auth="key")
+        order = Request(name, "PATCH", url, (("X-B", "b"),), b"the body", auth="key", sign="signer")
         started = yield from self.until(ResponseStarted, orders=[order])
         values = [value for header, value in started.headers if header.lower() == "x-a"]
         self.expect((started.status, values) == (201, ["1", "2"]), f"told {started}")
@@ -85,7 +87,13 @@ class RequestStreamsBody(Scenario):
             body += fact.data
         self.expect(body == b"second", f"the rest was {body!r}")
         head = heads[0].lower()
-        for wanted in (b"patch /path?q=%2f http/1.1\r\n", b"x-b: b\r\n", b"authorization: bearer s3cret\r\n"):
+        signature = hmac.new(b"k3y", b"the body", hashlib.sha256).hexdigest().encode()
+        for wanted in (
+            b"patch /path?q=%2f http/1.1\r\n",
+            b"x-b: b\r\n",
+            b"authorization: bearer s3cret\r\n",
+            b"x-patter-signature: " + signature + b"\r\n",
+        ):
             self.expect(wanted in head, f"{wanted!r} did not arrive in {head!r}")
 
 

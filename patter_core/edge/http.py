@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http.cookiejar import DefaultCookiePolicy
 
 import httpx
 
-__all__ = ["HeaderList", "headers_of", "new_client", "streamed"]
+__all__ = ["HeaderList", "new_client", "streamed"]
 
-HeaderList = tuple[tuple[str, str], ...]
+HeaderList = list[tuple[str, str]]
 
 
 def new_client(tls: ssl.SSLContext, *, trust_env: bool) -> httpx.AsyncClient:
@@ -26,11 +26,6 @@ def new_client(tls: ssl.SSLContext, *, trust_env: bool) -> httpx.AsyncClient:
     )
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # one call's answer must not steer another's
     return client
-
-
-def headers_of(given: Iterable[tuple[str, str]], authorization: str | None) -> list[tuple[str, str]]:
-    """An order's headers, and the secret one."""
-    return [*given, ("Authorization", authorization)] if authorization else list(given)
 
 
 class _Once:
@@ -62,7 +57,7 @@ class _Body(httpx.AsyncByteStream):
 
 @asynccontextmanager
 async def streamed(
-    client: httpx.AsyncClient, method: str, url: str, headers: list[tuple[str, str]], body: bytes
+    client: httpx.AsyncClient, method: str, url: str, headers: HeaderList, body: bytes
 ) -> AsyncIterator[httpx.Response]:
     """Send a request and give its response as soon as its head is there."""
     request = client.build_request(method, url, headers=headers, content=body)

@@ -59,14 +59,17 @@ class Line(abc.ABC):
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
-    def send(self, data: bytes | str, ack: bool) -> None:
-        """``Send``."""
+    def send(self, data: bytes | str, ack: bool, secret: bytes = b"") -> None:
+        """``Send``; ``secret`` is a header line that goes after the first line of ``data``, and is not counted."""
         if self.stage is Stage.OPEN:
             self._total += len(data)
+            if secret and isinstance(data, bytes):
+                first, end, rest = data.partition(b"\r\n")
+                data = first + end + secret + rest
             raw = data if self._tls is None else self._tls.send(data)  # type: ignore[arg-type]  # text has no TLS
             self._put(raw, self._total if ack else None)
         elif self.stage in _EARLY:
-            self._held.append(partial(self.send, data, ack))
+            self._held.append(partial(self.send, data, ack, secret))
 
     def finish(self) -> None:
         """``Finish``; when the peer finished first, that is the end."""

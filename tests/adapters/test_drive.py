@@ -381,7 +381,7 @@ def test_on_trio_a_request_whose_nursery_fails_while_cancelled_harms_nobody(
     """trio only: the HTTP library's errors, with cancellations among them."""
 
     @asynccontextmanager
-    async def sore(jobs: object, order: object) -> AsyncIterator[None]:
+    async def sore(jobs: object, order: object, headers: object) -> AsyncIterator[None]:
         async def child() -> None:
             try:
                 await trio.sleep_forever()

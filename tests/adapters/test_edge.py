@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import hmac
 import resource
 import socket
 import ssl
@@ -16,10 +18,22 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patter_core.contract import Fault, Invoke, Lane, Raised, Returned, TaskId, Yielded
+from patter_core.contract import (
+    ConnId,
+    Fault,
+    Invoke,
+    Lane,
+    Raised,
+    Request,
+    RequestId,
+    Returned,
+    Send,
+    TaskId,
+    Yielded,
+)
 from patter_core.edge.faults import explain, fault_of
 from patter_core.edge.handlers import Kind, Loopwards, ThreadWork, kind_of
-from patter_core.edge.http import headers_of
+from patter_core.edge.secrets import Secrets
 from patter_core.edge.sockets import (
     ACCEPT_PAUSE_S,
     AcceptTrouble,
@@ -178,9 +192,21 @@ def test_work_that_wants_to_end_the_thread_has_raised(kind: type[BaseException])
     assert told == [Raised(TaskId(1), Fault.USER, f"{kind.__name__}: now")]
 
 
-def test_headers_of_adds_the_secret() -> None:
-    assert headers_of((("a", "1"),), "Bearer x") == [("a", "1"), ("Authorization", "Bearer x")]
-    assert headers_of((("a", "1"),), None) == [("a", "1")]
+def test_secrets_enter_beside_the_order() -> None:
+    table = {"key": ("X-Key", "s3cret"), "signer": ("", "k3y")}
+    secrets = Secrets(table)
+    order = Request(RequestId(1), "POST", "http://a/", (("a", "1"),), b"body", auth="key", sign="signer")
+    signature = hmac.new(b"k3y", b"body", hashlib.sha256).hexdigest()
+    assert secrets.headers(order) == [("a", "1"), ("X-Key", "s3cret"), ("X-Patter-Signature", signature)]
+    assert secrets.headers(Request(RequestId(1), "GET", "http://a/", (("a", "1"),))) == [("a", "1")]
+    assert secrets.headers(Request(RequestId(1), "GET", "http://a/", auth="other")) is None
+    assert secrets.headers(Request(RequestId(1), "GET", "http://a/", sign="other")) is None
+    assert secrets.line(Send(ConnId(1), b"x", auth="key")) == b"X-Key: s3cret\r\n"
+    assert secrets.line(Send(ConnId(1), b"x")) == b""
+    assert secrets.line(Send(ConnId(1), b"x", auth="other")) is None
+    assert "s3cret" not in repr(secrets)
+    table["other"] = ("X-Other", "2")  # an agent that came later brought its key
+    assert secrets.line(Send(ConnId(1), b"x", auth="other")) == b"X-Other: 2\r\n"
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------

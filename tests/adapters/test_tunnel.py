@@ -159,7 +159,11 @@ class Server:
         )
         board = Switchboard(config, epoch=0, seed=b"s" * 32)
         self.drive = adapter.package.Drive(
-            board, listener=sock, secrets={"twilio": "Basic dDp0"}, on_event=self._told, leave_s=LIMIT_S
+            board,
+            listener=sock,
+            secrets={"twilio": ("Authorization", "Basic dDp0")},
+            on_event=self._told,
+            leave_s=LIMIT_S,
         )
         self._until: Callable[[Any], bool] = lambda event: False
 
