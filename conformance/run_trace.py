@@ -24,6 +24,7 @@ from patter_core.call.spec import CallSpec
 from patter_core.carriers.carrier import DialPlan, RecordingStep, RestOutcome
 from patter_core.config import AgentSpec, EchoSpec, EngineSpec, HandlerSpec, PipelineSpec
 from patter_core.contract import Fault
+from patter_core.providers.local import CallableBrain, CallableEar, CallableVoice
 from patter_core.reasons import EndReason
 from patter_core.settings import CallSettings
 
@@ -55,11 +56,9 @@ def _spec(config: dict[str, Any]) -> CallSpec:
     engine: EngineSpec = EchoSpec()
     if config["engine"] == "pipeline":
         engine = PipelineSpec(
-            reply=HandlerSpec("reply"),
-            tts=HandlerSpec("tts"),
-            stt=HandlerSpec("stt"),
-            stt_format=AudioFormat(Encoding.L16, config.get("stt_rate", 8000)),
-            tts_format=AudioFormat(Encoding.L16, config.get("tts_rate", 8000)),
+            brain=(CallableBrain(HandlerSpec("reply")),),
+            voice=(CallableVoice(HandlerSpec("tts"), AudioFormat(Encoding.L16, config.get("tts_rate", 8000))),),
+            ear=(CallableEar(HandlerSpec("stt"), AudioFormat(Encoding.L16, config.get("stt_rate", 8000))),),
             fallback_text=config.get("fallback", "Sorry."),
         )
     allow = config.get("transfer_allow")

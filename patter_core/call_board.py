@@ -55,12 +55,13 @@ class CallBoard:
         settings: ServerSettings | None = None,
         trace_dir: str = "",
         bulkhead: bool = True,
+        seed: bytes = b"",
     ) -> None:
         self._spec = spec
         self._out: list[Order] = []
         self._names = Names()
         self._timers: Timers[TimerKey] = Timers()
-        self._host = Host(self, self._out, self._names, self._timers, trace_dir=trace_dir, bulkhead=bulkhead)
+        self._host = Host(self, self._out, self._names, self._timers, trace_dir=trace_dir, bulkhead=bulkhead, seed=seed)
         self.conn = ConnId(self._names.new())
         self.reason: EndReason | None = None
         self._now = 0
@@ -89,8 +90,13 @@ class CallBoard:
             self._offered = True
             self._host.offer(now, self._spec)
         while (key := self._timers.due(now)) is not None:
-            self._host.due(now, str(key[1]))
+            if key[0] == "link":
+                self._host.link_due(now, ConnId(int(key[1])))
+            else:
+                self._host.due(now, str(key[1]))
         match fact:
+            case Received(c) | Sent(c) | Connected(c) | InputEnded(c) | Closed(c) | ConnectFailed(c) if c != self.conn:
+                self._host.handle(now, fact)
             case Received(_, data):
                 if self._socket is _Socket.OPEN:
                     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
@@ -115,6 +121,7 @@ class CallBoard:
             case StopRequested():
                 if self._stopping:
                     self._host.abandon(now)
+                    self._host.let_go()
                 self._stopping = True
                 self._host.end(now, call_id, EndReason.CANCELLED)
                 self.close(self.conn, 1000, "cancelled")  # whoever cancelled us is about to take the socket away
@@ -126,7 +133,7 @@ class CallBoard:
             # Told after its own step, never in the middle of it: a call takes one fact at a time.
             code, self._went = self._went, None
             self._host.stream_went(now, call_id, self.conn, code)
-        if not len(self._host) and not self._host.unwritten:
+        if not len(self._host) and not self._host.unwritten and not self._host.links:
             self._exited = True
             if self._socket is not _Socket.GONE:
                 self._out.append(Abort(self.conn))

@@ -15,10 +15,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .audio.formats import L16_16K, AudioFormat
+from .call.pricing import PriceTable
 from .carriers.carrier import CarrierSpec
-from .contract import Lane
+from .engines.elevenlabs_convai.options import ElevenLabsConvAISpec
+from .engines.openai_realtime.options import OpenAIRealtimeSpec
+from .engines.policy import GuardSpec, HandlerSpec, HookSpecs, Interruptions, Patience, ToolSpec
 from .errors import ConfigError
+from .providers.specs import BrainSpec, EarSpec, VoiceSpec
 from .settings import CallSettings, ServerSettings
 from .tunnel import TunnelSpec
 
@@ -43,35 +46,30 @@ TRANSFER_FAILED_TEXT = "I am sorry, nobody is answering there at the moment. How
 # --- what the machines hold ------------------------------------------------------------------------------------------
 
 
-class HandlerSpec(msgspec.Struct, frozen=True):
-    """A named handler at the edge and the lane it runs in."""
-
-    name: str
-    lane: Lane = Lane.LOOP
-
-
 class EchoSpec(msgspec.Struct, frozen=True, tag="echo"):
     """Says back what it hears."""
 
 
-class PipelineSpec(msgspec.Struct, frozen=True, tag="pipeline"):
-    """Speech-to-text, reply, text-to-speech. Without ``stt`` the agent only speaks."""
+class PipelineSpec(msgspec.Struct, frozen=True, tag="pipeline", kw_only=True):
+    """Speech-to-text, reply, text-to-speech; of each stage the first, and what takes its place when it fails. Without
+    an ``ear`` the agent only speaks."""
 
-    reply: HandlerSpec
-    tts: HandlerSpec
-    stt: HandlerSpec | None = None
-    stt_format: AudioFormat = L16_16K
-    tts_format: AudioFormat = L16_16K
+    brain: tuple[BrainSpec, ...]
+    voice: tuple[VoiceSpec, ...]
+    ear: tuple[EarSpec, ...] = ()
     fallback_text: str = FALLBACK_TEXT
+    hooks: HookSpecs = HookSpecs()
+    plain_speech: bool = True  # markdown and emoji are taken out of what is spoken
 
 
-EngineSpec = EchoSpec | PipelineSpec
+EngineSpec = EchoSpec | PipelineSpec | OpenAIRealtimeSpec | ElevenLabsConvAISpec
 
 
 class AgentSpec(msgspec.Struct, frozen=True):
     """An agent as data."""
 
     engine: EngineSpec
+    fallbacks: tuple[EngineSpec, ...] = ()  # what takes its place, in order, when it cannot go on
     system_prompt: str = ""
     first_message: str = ""
     language: str = "en"
@@ -82,6 +80,14 @@ class AgentSpec(msgspec.Struct, frozen=True):
     transfer_refused_message: str = TRANSFER_REFUSED_TEXT
     transfer_failed_message: str = TRANSFER_FAILED_TEXT
     callbacks: dict[str, HandlerSpec] = {}  # on_call_start, on_call_end, on_transcript, on_metrics
+    tools: tuple[ToolSpec, ...] = ()
+    guards: tuple[GuardSpec, ...] = ()
+    interruptions: Interruptions | None = None  # None: ``barge_in_threshold_ms``, or what is usual for the engine
+    patience: Patience = Patience()
+
+    def without_engine(self) -> AgentSpec:
+        """The agent with the first of ``fallbacks`` in its engine's place."""
+        return msgspec.structs.replace(self, engine=self.fallbacks[0], fallbacks=self.fallbacks[1:])
 
 
 _HOST = re.compile(r"^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])$")
@@ -159,6 +165,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     on_recording: HandlerSpec | None = None  # told when a recording can be fetched, which is after its call
     tunnel: TunnelSpec | None = None  # with our own, public_url is a placeholder until the tunnel has its name
     manage_webhook: bool = False  # set the carriers' webhook URLs; with our own tunnel they are set in any case
+    prices: PriceTable | None = None  # None: those that come with this version
     numbers: tuple[str, ...] = ()  # whose webhook URLs, where a carrier keeps one for each number
 
     def __repr__(self) -> str:

@@ -99,6 +99,7 @@ def dial_spec(
         local_recording=config.local_recording,
         voicemail_message=fill(texts["voicemail_message"] or config.voicemail_message, called.variables),
         settings=config.call,
+        prices=config.prices,
         epoch=epoch,
     )
 

@@ -34,6 +34,8 @@ __all__ = [
     "OrderIgnored",
     "OrderRefused",
     "OverrideIgnored",
+    "ProviderReported",
+    "ProviderSwitched",
     "RecordingBroken",
     "RecordingStepped",
     "Refused",
@@ -44,6 +46,7 @@ __all__ = [
     "StartupRefused",
     "StreamAttached",
     "StreamDetached",
+    "ToolRan",
     "TranscriptLine",
     "TransferStepped",
     "TunnelLost",
@@ -198,6 +201,33 @@ class SpeechFailed(Event, frozen=True, tag=True):
     call_id: str
     stage: str
     detail: str
+
+
+class ProviderSwitched(Event, frozen=True, tag=True):
+    """``stage`` (stt, llm, tts, engine) of a call goes on with another provider, or with the same one on a new link."""
+
+    call_id: str
+    stage: str
+    to: str
+    detail: str
+
+
+class ProviderReported(Event, frozen=True, tag=True):
+    """A provider did something an operator should know of; the call goes on. ``code`` is from a closed list each."""
+
+    call_id: str
+    provider: str
+    code: str
+    detail: str
+
+
+class ToolRan(Event, frozen=True, tag=True):
+    """A tool was run for the model."""
+
+    call_id: str
+    name: str
+    ok: bool
+    ms: int
 
 
 class HangUpFailed(Event, frozen=True, tag=True):

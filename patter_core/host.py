@@ -19,13 +19,23 @@ from .call.words import (
     CallFact,
     CallOrder,
     CarrierSaid,
+    CloseLink,
     CloseStream,
     Deny,
     Drop,
     EndWanted,
+    Fetch,
+    FetchEnded,
+    FetchFailed,
+    FetchGot,
+    FetchStarted,
+    GoOn,
+    Hold,
     Hurried,
     LegEnded,
+    LinkClosed,
     MintStream,
+    OpenLink,
     Over,
     Pressure,
     Reply,
@@ -33,6 +43,8 @@ from .call.words import (
     Rest,
     RestDone,
     Run,
+    SayOnLink,
+    SendOnLink,
     StreamCame,
     StreamMinted,
     StreamWent,
@@ -65,25 +77,34 @@ from .contract import (
     BodyReceived,
     Cancel,
     CancelRequest,
+    Closed,
+    Connected,
+    ConnectFailed,
     ConnId,
     Fact,
     Fault,
+    InputEnded,
     Invoke,
     Notify,
     Order,
+    Pause,
     Raised,
+    Received,
     Refuse,
     Request,
     RequestFailed,
     RequestId,
     ResponseStarted,
+    Resume,
     Returned,
+    Sent,
     TaskId,
     Yielded,
 )
 from .dialling import BadDial
 from .events import Bug, CallbackDropped, CallbackFailed, CallbackTimedOut, CallEnded, CallOffered, OrderIgnored
 from .filing import Filing
+from .links import Links
 from .plain import plain
 from .reasons import EndReason
 from .timers import Timers, later
@@ -98,6 +119,8 @@ _ASIDE_S = 30.0  # one of them; it may fetch the recording
 _ASIDES = 100  # on_recording callbacks at a time; more of them than that nobody is listening to
 _UNNAMED = 1_000  # dialled calls that ended before the carrier named them
 _RECORDINGS = 10_000  # recordings whose report is remembered, so that its repetition is not told again
+_HEADERS = 64  # of an answer, as an engine sees them
+_HEADER = 1024  # characters of one
 _ID = re.compile(r"[!-~]{1,256}")  # of a call or a recording, as carriers make them
 _NOTHING_DONE = frozenset({Fault.REFUSED, Fault.UNREACHABLE, Fault.TLS})  # the request never got there
 
@@ -143,11 +166,29 @@ class Sockets(Protocol):
 class _Entry:
     """A call and its names outside."""
 
-    __slots__ = ("asks", "call", "conn", "dialect", "dialling", "ends", "rests", "tasks", "tracer", "waiting", "writer")
+    __slots__ = (
+        "asks",
+        "call",
+        "conn",
+        "dialect",
+        "dialling",
+        "ends",
+        "fetches",
+        "key",
+        "links",
+        "rests",
+        "tasks",
+        "tracer",
+        "waiting",
+        "writer",
+    )
 
     def __init__(self, call: Call, tracer: Tracer | None) -> None:
         self.call = call
+        self.key = call.spec.call_id  # under which the Host has it
         self.conn: ConnId | None = None
+        self.links: dict[str, ConnId] = {}
+        self.fetches: dict[str, RequestId] = {}
         self.dialect = dialect_of(call.spec.carrier)
         self.tasks: dict[str, TaskId] = {}
         self.rests: dict[str, RequestId] = {}
@@ -184,6 +225,7 @@ class Host:
         trace_dir: str = "",
         bulkhead: bool = True,
         on_recording: HandlerSpec | None = None,
+        seed: bytes = b"",
     ) -> None:
         self._sockets = sockets
         self._out = out
@@ -194,6 +236,8 @@ class Host:
         self._calls: dict[str, _Entry] = {}
         self._tasks: dict[TaskId, tuple[str, str]] = {}
         self._requests: dict[RequestId, _Reply] = {}
+        self._fetches: dict[RequestId, tuple[_Entry, str]] = {}
+        self._links = Links(out, names.new, timers, seed)
         self._refs: dict[str, str] = {}  # what a dialled call was called before the carrier named it
         self._unnamed: OrderedDict[str, CallSpec] = OrderedDict()
         self._on_recording = on_recording
@@ -233,6 +277,11 @@ class Host:
     def any_leg_up(self) -> bool:
         """The carrier may still have one of the calls on the line."""
         return any(entry.call.leg_up for entry in self._calls.values())
+
+    @property
+    def links(self) -> int:
+        """Connections to providers, also those on their way out."""
+        return len(self._links)
 
     @property
     def unwritten(self) -> bool:
@@ -393,7 +442,7 @@ class Host:
                 self._give_up(entry.tasks, self._tasks, name)
                 self._last_word(now, call_id, entry, TaskRaised(name, Fault.CANCELLED, "the server stopped"))
             if call_id in self._calls:
-                self._lost(call_id, entry, EndReason.SHUTDOWN)
+                self._lost(now, call_id, entry, EndReason.SHUTDOWN)
 
     def _last_word(self, now: int, call_id: str, entry: _Entry, fact: CallFact) -> None:
         if call_id in self._calls:
@@ -404,17 +453,21 @@ class Host:
         number = names.pop(name, None)
         table.pop(number, None)
 
-    def _lost(self, call_id: str, entry: _Entry, reason: EndReason) -> None:
+    def _lost(self, now: int, call_id: str, entry: _Entry, reason: EndReason) -> None:
         """A call that cannot close its own books any more: it is over all the same, and reported, counts unknown."""
         reason = entry.call.reason or reason
         self._out.append(Notify(CallEnded(call_id, reason, 0, 0, 0, 0, 0, 0, 0)))
-        self._over(call_id, entry, reason)
+        self._over(now, call_id, entry, reason)
 
     # --- facts -------------------------------------------------------------------------------------------------------
 
     def handle(self, now: int, fact: Fact) -> bool:
-        """Take in a fact about a task, a request or a command. False when it is about something else."""
+        """Take in a fact about a task, a request, a link or a command. False when it is about something else."""
         match fact:
+            case Received(conn) | Sent(conn) | Connected(conn) | ConnectFailed(conn) | InputEnded(conn) | Closed(conn):
+                if conn not in self._links:
+                    return False
+                self._linked(now, self._links.handle(now, fact))
             case Yielded(task, value):
                 self._task(now, task, value, False)
             case Returned(task, value):
@@ -425,6 +478,19 @@ class Host:
                     self._task(now, task, value, True)
             case Raised(task, fault, detail):
                 self._raised(now, task, fault, detail)
+            case ResponseStarted(request, status, headers) if request in self._fetches:
+                entry, name = self._fetches[request]
+                few = {key.lower(): value[:_HEADER] for key, value in headers[:_HEADERS]}
+                self._step(now, entry.key, entry, FetchStarted(name, status, few))
+            case BodyReceived(request, data) if request in self._fetches:
+                entry, name = self._fetches[request]
+                self._step(now, entry.key, entry, FetchGot(name, data))
+            case BodyEnded(request) if request in self._fetches:
+                entry, name = self._fetched(request)
+                self._step(now, entry.key, entry, FetchEnded(name))
+            case RequestFailed(request, fault) if request in self._fetches:
+                entry, name = self._fetched(request)
+                self._step(now, entry.key, entry, FetchFailed(name, fault))
             case ResponseStarted(request, status):
                 if (reply := self._requests.get(request)) is not None:
                     reply.status = status
@@ -442,6 +508,30 @@ class Host:
             case _:
                 return False
         return True
+
+    def _fetched(self, request: RequestId) -> tuple[_Entry, str]:
+        """A fetch has ended."""
+        entry, name = self._fetches.pop(request)
+        entry.fetches.pop(name, None)
+        return entry, name
+
+    def _linked(self, now: int, told: list[tuple[Any, CallFact]]) -> None:
+        """Links said something to their calls."""
+        for entry, fact in told:
+            name = fact.name  # type: ignore[union-attr]
+            if name not in entry.links:
+                continue  # what it said before made its call let go of it
+            if type(fact) is LinkClosed:
+                del entry.links[name]
+            self._step(now, entry.key, entry, fact)
+
+    def link_due(self, now: int, conn: ConnId) -> None:
+        """A link's timer fired."""
+        self._linked(now, self._links.due(now, conn))
+
+    def let_go(self) -> None:
+        """Drop every connection to a provider: nobody will wait for their goodbyes."""
+        self._links.abandon()
 
     def _find(self, task: TaskId) -> tuple[str, _Entry, str] | None:
         found = self._tasks.get(task)
@@ -592,7 +682,7 @@ class Host:
         if entry.call.spec.call_id != call_id:
             if entry.call.spec.call_id in self._calls:
                 # The carrier gave two calls one name. The one that had it first keeps it.
-                self._lost(call_id, entry, EndReason.FAILED)
+                self._lost(now, call_id, entry, EndReason.FAILED)
                 return
             call_id = self._renamed(call_id, entry)
         minted = False
@@ -605,12 +695,16 @@ class Host:
                 if entry.waiting is not None:
                     self._out.append(Answer(entry.waiting, order.result))  # type: ignore[union-attr]
                     entry.waiting = None
-                self._over(call_id, entry, order.reason)  # type: ignore[union-attr, arg-type]
+                self._over(now, call_id, entry, order.reason)  # type: ignore[union-attr, arg-type]
                 return
+            elif kind is SendOnLink or kind is SayOnLink:
+                if (conn := entry.links.get(order.name)) is not None:  # type: ignore[union-attr]
+                    data = order.data if kind is SendOnLink else order.text  # type: ignore[union-attr]
+                    self._links.say(now, conn, data)
             elif kind is MintStream:
                 minted = True
             else:
-                self._perform(call_id, entry, order)
+                self._perform(now, call_id, entry, order)
         if entry.ends and not entry.call.leg_up and not entry.call.attached:
             # The telephone call is over. Its callbacks may still run, and one of them may be who asked.
             self._answer_ends(entry)
@@ -623,6 +717,7 @@ class Host:
         call_id = entry.call.spec.call_id
         self._calls[call_id] = self._calls.pop(ref)
         self._refs[ref] = call_id
+        entry.key = call_id
         self._timers.clear(("call", ref))
         for task in entry.tasks.values():
             self._tasks[task] = (call_id, self._tasks[task][1])
@@ -651,7 +746,7 @@ class Host:
                 )
         entry.dialling = entry.waiting = None
 
-    def _perform(self, call_id: str, entry: _Entry, order: CallOrder) -> None:
+    def _perform(self, now: int, call_id: str, entry: _Entry, order: CallOrder) -> None:
         match order:
             case Tell(event):
                 self._out.append(Notify(event))
@@ -669,10 +764,25 @@ class Host:
                     task = entry.tasks.pop(name)
                     if self._tasks.pop(task, None) is not None:
                         self._out.append(Cancel(task))
+                elif name in entry.fetches:
+                    request = entry.fetches[name]
+                    self._fetched(request)
+                    self._out.append(CancelRequest(request))
                 elif name in entry.rests:
                     request = entry.rests.pop(name)
                     del self._requests[request]
                     self._out.append(CancelRequest(request))
+            case OpenLink(name):
+                entry.links[name] = self._links.open(now, entry, order)
+            case CloseLink(name, code):
+                if name in entry.links:
+                    self._links.close(now, entry.links.pop(name), code)
+            case Fetch(name):
+                self._fetch(entry, order)
+            case Hold(name) | GoOn(name):
+                source = entry.fetches.get(name) or entry.tasks.get(name)
+                if source is not None:
+                    self._out.append(Pause(source) if isinstance(order, Hold) else Resume(source))
             case Rest(name, rest):
                 request = RequestId(self._names.new())
                 self._requests[request] = _Reply(call_id, name)
@@ -690,6 +800,23 @@ class Host:
                 if (ask := entry.asks.pop(name, None)) is not None:
                     self._refuse(ask, refusal, detail, "order", call_id)
 
+    def _fetch(self, entry: _Entry, order: Fetch) -> None:
+        request = RequestId(self._names.new())
+        self._fetches[request] = (entry, order.name)
+        entry.fetches[order.name] = request
+        self._out.append(
+            Request(
+                request,
+                order.method,
+                order.url,
+                order.headers,
+                order.body,
+                order.auth,
+                max_body=order.max_body,
+                sign=order.sign,
+            )
+        )
+
     def _rearm(self, call_id: str, entry: _Entry) -> None:
         """Let the call wake up in time. A deadline that moved later is left where it is: waking up early is harmless
         and cheaper than moving the heap for every frame."""
@@ -700,20 +827,26 @@ class Host:
             if known is None or deadline < known:
                 self._timers.set(key, deadline)
 
-    def _over(self, call_id: str, entry: _Entry, reason: EndReason) -> None:
+    def _over(self, now: int, call_id: str, entry: _Entry, reason: EndReason) -> None:
         self._out.extend(Cancel(task) for task in entry.tasks.values() if task in self._tasks)
-        self._out.extend(CancelRequest(request) for request in entry.rests.values())
+        self._out.extend(CancelRequest(request) for request in (*entry.rests.values(), *entry.fetches.values()))
         self._release(entry, reason)
-        self._forget(call_id, entry)
+        self._forget(now, call_id, entry)
         self._sockets.call_over(call_id, reason)
 
-    def _forget(self, call_id: str, entry: _Entry) -> None:
+    def _forget(self, now: int, call_id: str, entry: _Entry) -> None:
         for task in entry.tasks.values():
             self._tasks.pop(task, None)
         for request in entry.rests.values():
             self._requests.pop(request, None)
+        for request in entry.fetches.values():
+            self._fetches.pop(request, None)
+        for conn in entry.links.values():
+            self._links.close(now, conn, 1000)
         entry.tasks.clear()
         entry.rests.clear()
+        entry.fetches.clear()
+        entry.links.clear()
         if entry.conn is not None:
             self._sockets.close(entry.conn, 1000, "call ended")
         self._timers.clear(("call", call_id))
@@ -739,13 +872,13 @@ class Host:
             orders = []
         for order in orders:
             if not isinstance(order, ToCarrier | Over):
-                self._perform(call_id, entry, order)
+                self._perform(now, call_id, entry, order)
         if conn is not None:
             self._sockets.close(conn, 1011, "internal error")
         if not orders or any(isinstance(order, Over) for order in orders):
             if orders:
-                self._over(call_id, entry, entry.call.reason or EndReason.BUG)
+                self._over(now, call_id, entry, entry.call.reason or EndReason.BUG)
             else:
-                self._lost(call_id, entry, EndReason.BUG)
+                self._lost(now, call_id, entry, EndReason.BUG)
         else:
             self._rearm(call_id, entry)

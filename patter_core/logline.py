@@ -26,6 +26,8 @@ _LEVELS: dict[type, int] = {
     ev.CallbackTimedOut: ERROR,
     ev.CallbackDropped: ERROR,
     ev.SpeechFailed: ERROR,
+    ev.ProviderSwitched: WARNING,
+    ev.ProviderReported: WARNING,
     ev.HangUpFailed: ERROR,
     ev.OverrideIgnored: WARNING,
     ev.SignatureUnchecked: WARNING,

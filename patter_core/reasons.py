@@ -18,6 +18,8 @@ class EndReason(enum.Enum):
     UNSUPPORTED_CODEC = "unsupported_codec"  #: the stream's audio format is one we cannot read
     ENGINE_FAILED = "engine_failed"  #: nothing left that could talk; an apology was spoken where possible
     MAX_DURATION = "max_duration"  #: the call reached its length limit
+    IDLE = "idle"  #: nobody said anything for as long as the agent has patience
+    MAX_COST = "max_cost"  #: the call cost as much as it may
     NEVER_STARTED = "never_started"  #: answered, but no media stream came; no callback fires
     TRANSFERRED = "transferred"  #: the caller was sent elsewhere, and talked there
     VOICEMAIL_LEFT = "voicemail_left"  #: a machine answered; our message was played to it

@@ -295,6 +295,7 @@ class Reception:
             recording_announcement=config.recording_announcement,
             local_recording=config.local_recording,
             settings=config.call,
+            prices=config.prices,
             epoch=self.epoch,
         )
 

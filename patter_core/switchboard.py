@@ -7,6 +7,7 @@ the Host's; what one connection's bytes mean is ``wire``'s; this file joins them
 from __future__ import annotations
 
 import enum
+import hashlib
 from typing import Any
 
 from .admission import PeerCounter, is_proxy
@@ -142,6 +143,7 @@ class Switchboard:
             trace_dir=config.trace_dir,
             bulkhead=bulkhead,
             on_recording=config.on_recording,
+            seed=hashlib.blake2b(b"links", key=seed[:64]).digest(),
         )
         self._conns: dict[ConnId, _Conn] = {}
         self._media = 0  # how many of them are media sockets
@@ -219,14 +221,15 @@ class Switchboard:
         match fact:
             case Accepted(conn, peer):
                 self._accepted(now, conn, peer)
-            case Sent(conn, total):
+            case Sent(conn, total) if conn in self._conns:
                 self._sent(now, conn, total)
-            case InputEnded(conn):
+            case InputEnded(conn) if conn in self._conns:
                 self._wire_input(now, conn, b"")
             case Closed(conn) if conn in self._conns:
                 self._closed(now, conn)
-            case Closed() | Connected() | ConnectFailed():
-                self._went_up(now, fact)
+            case Closed() | Connected() | ConnectFailed() | Sent() | InputEnded():
+                if not self._host.handle(now, fact):
+                    self._went_up(now, fact)
             case ResponseStarted() | BodyReceived() | BodyEnded() | RequestFailed() if self._went_up(now, fact):
                 pass
             case StopRequested():
@@ -275,6 +278,8 @@ class Switchboard:
             kind, name = key
             if kind == "call":
                 self._host.due(now, str(name))
+            elif kind == "link":
+                self._host.link_due(now, ConnId(int(name)))
             elif kind == "aside":
                 self._host.aside_due(TaskId(int(name)))
             elif kind == "up":
@@ -318,7 +323,8 @@ class Switchboard:
     def _received(self, now: int, fact: Received) -> None:
         conn = self._conns.get(fact.conn)
         if conn is None:
-            self._went_up(now, fact)
+            if not self._host.handle(now, fact):
+                self._went_up(now, fact)
             return
         if conn.transport in (Transport.CLOSE, Transport.ABORT):
             return
@@ -518,7 +524,7 @@ class Switchboard:
         while not self._exited:
             legs = down.phase is Phase.HANGING_UP and (host.any_leg_up or self._way_up.restoring)
             # Exit waits (within its bound) for the traces' last pieces too: nobody would write them afterwards.
-            left = len(self._conns) + host.unwritten
+            left = len(self._conns) + host.links + host.unwritten
             steps = down.advance(now, len(host), legs, self._media, left, self._way_up.tunnel_up)
             if not steps:
                 break
@@ -594,6 +600,7 @@ class Switchboard:
     def _exit(self, code: int = 0) -> None:
         self._exited = True
         self._way_up.abandon()
+        self._host.let_go()
         for ask in self._stops:
             self._out.append(Answer(ask, True))
         for name, conn in list(self._conns.items()):

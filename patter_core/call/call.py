@@ -49,9 +49,10 @@ from ..reasons import EndReason
 from ..timers import Timers, later
 from .away import Away, Turn
 from .conversation import Conversation
-from .desk import Desk, deny
+from .desk import Desk, deny, reply
 from .ending import Ending
 from .leg import CarrierLeg, LegState
+from .patience import Leave, Limits
 from .progress import ending_of, was_answered
 from .rests import Settled
 from .result import MachineDetection
@@ -59,12 +60,15 @@ from .screening import Cue, Screening
 from .screening import Stage as Screened
 from .socket import Bad, MediaSocket, Socket
 from .spec import CallSpec
+from .tools import BuiltIn
 from .words import (
+    INWARD,
     Begun,
     CallFact,
     CallOrder,
     CarrierSaid,
     CollectWanted,
+    Deny,
     EndWanted,
     Hurried,
     KeysWanted,
@@ -73,16 +77,13 @@ from .words import (
     Over,
     Pressure,
     RecordingWanted,
+    Reply,
     Reported,
     RestDone,
     SayWanted,
     StreamCame,
     StreamMinted,
     StreamWent,
-    TaskAudio,
-    TaskRaised,
-    TaskReturned,
-    TaskYielded,
     Tell,
     TransferWanted,
 )
@@ -155,6 +156,9 @@ class Call:
         self._recording: RecordingChanged | None = None
         self._detection: MachineDetection | None = None
         self._refusal = ""  # why the carrier did not do what the call hung on
+        self._limits = Limits(spec.agent.patience)
+        self._voices = 0  # as many times the caller was known to have spoken
+        self._asked: dict[str, str] = {}  # what a model waits for, by the name it was asked under
         self._deadline = self._wake()
 
     # --- the board's shape -------------------------------------------------------------------------------------------
@@ -174,6 +178,7 @@ class Call:
             self._desk.deadline,
             self._screening.deadline,
             self._away.deadline,
+            self._limits.deadline,
         )
         for other in others:
             if other is not None and (at is None or other < at):
@@ -209,19 +214,22 @@ class Call:
         deadline = self._deadline
         if deadline is not None and deadline <= now:
             self._tick(now, out)
-        if type(fact) is CarrierSaid:
-            self._carrier_said(now, fact.text, out)
+        kind = type(fact)
+        if kind is CarrierSaid:
+            self._carrier_said(now, fact.text, out)  # type: ignore[union-attr]
+        elif kind in INWARD:
+            out += self._conversation.inward(now, fact)  # type: ignore[arg-type]
         else:
             self._other(now, fact, out)
         self._look_around(now, out)
+        if self._asked:
+            out = self._answer_model(now, out)
         self._finish(now, out)
         self._deadline = self._wake()
         return out
 
     def _other(self, now: int, fact: CallFact, out: list[CallOrder]) -> None:
         match fact:
-            case TaskAudio() | TaskYielded() | TaskReturned() | TaskRaised():
-                out += self._conversation.task(now, fact)
             case StreamCame():
                 self._stream_came(now, out)
             case StreamWent():
@@ -286,6 +294,16 @@ class Call:
             self._desk.heard(out)
         if talk.voices and self._screening.stage is Screened.WAITING:
             self._cues(now, self._screening.spoke(), out)
+        while talk.wishes:
+            self._wish(now, talk.wishes.popleft(), out)
+        if self._limits.watches_silence and self.state is CallState.TALKING:
+            if talk.caller_speaking or talk.voices != self._voices:
+                self._voices = talk.voices
+                self._limits.active(now, True)
+            elif talk.speaking(now):
+                self._limits.active(now, False)
+        if talk.hung_up and self.state is CallState.TALKING:
+            self._leave(now, EndReason.AGENT_HUNG_UP)
         if talk.gave_up is not None and self.state in _LIVE:
             self._last_words = talk.gave_up.say
             self._end(now, EndReason.ENGINE_FAILED, out)
@@ -319,6 +337,54 @@ class Call:
         self._desk.tick(now, out)
         self._cues(now, self._screening.tick(now), out)
         self._turn(now, self._away.tick(now, self.spec, self._socket.flowing, out), out)
+        if (due := self._limits.deadline) is not None and due <= now:
+            self._limit(now, out)
+
+    def _limit(self, now: int, out: list[CallOrder]) -> None:
+        """The call has gone on for long enough, or is about to."""
+        talk = self._conversation
+        for act in self._limits.tick(now, talk.cost(now)):
+            if self.state is not CallState.TALKING or self._leaving is not None or self._away.busy:
+                return  # somebody else talks to the caller, or nobody does any more
+            if act.text and talk.says:
+                out += talk.say(now, act.text)
+            if isinstance(act, Leave):
+                self._leave(now, act.reason)
+
+    def _wish(self, now: int, wish: BuiltIn, out: list[CallOrder]) -> None:
+        """A model wants something done that only the call can do."""
+        talk, given = self._conversation, wish.arguments
+        ask = f"tool:{wish.call}"
+        self._asked[ask] = wish.call
+        match wish.name:
+            case "transfer_call":
+                to, summary = str(given.get("number", "")), str(given.get("summary", ""))
+                self._wanted(now, TransferWanted(to, summary, True, ask), out)
+            case "send_dtmf":
+                self._wanted(now, KeysWanted(str(given.get("digits", "")), ask=ask), out)
+            case _:
+                guard_s = self.spec.agent.patience.hang_up_guard_s
+                if not talk.voices and now < later(self._started_at, guard_s):
+                    deny(ask, "too_soon", "the caller has not said anything yet: ask them, or wait", out)
+                else:
+                    self._leave(now, EndReason.AGENT_HUNG_UP)
+                    reply(ask, "the call ends once your goodbye was heard", out)
+
+    def _answer_model(self, now: int, orders: list[CallOrder]) -> list[CallOrder]:
+        """What the application would be told, the model that asked is told."""
+        out: list[CallOrder] = []
+        talk = self._conversation
+        for order in orders:
+            if isinstance(order, Reply | Deny) and order.ask in self._asked:
+                call = self._asked.pop(order.ask)
+                done = isinstance(order, Reply)
+                detail = str(order.value) if isinstance(order, Reply) else f"{order.code}: {order.detail}"
+                # Who is handed over, or was refused that, hears so from us; who is hung up on has heard a goodbye.
+                quiet = not done if self._leaving is None else talk.speaking(now)
+                out += talk.built_in_done(now, call, done, detail, quiet)
+            else:
+                out.append(order)
+        return out
 
     def _fire(self, now: int, timer: _Timer, out: list[CallOrder]) -> None:
         match timer:
@@ -353,6 +419,7 @@ class Call:
             self._leg.dial(now, plan, out)
         elif url:
             self._leg.answer(now, url, token, out)
+            out += self._conversation.warm(now, self._leg.line)
 
     def _mint(self, purpose: Next, out: list[CallOrder]) -> None:
         """Have a stream, as soon as the old socket is out of its way."""
@@ -368,6 +435,7 @@ class Call:
             self._end(now, EndReason.UNSUPPORTED_CODEC if self._socket.malformed else EndReason.STREAM_LOST, out)
         elif purpose is Next.BEGIN:
             self._leg.begin_stream(now, url, token, out)
+            out += self._conversation.warm(now, self._leg.line)
         else:
             self._leg.restart_stream(now, url, token, out)
 
@@ -444,6 +512,7 @@ class Call:
         self._timers.clear(_Timer.RINGING)
         self._timers.set(_Timer.OFFER, later(now, self._settings.offer_s))
         self._leg.state = LegState.UP
+        self._conversation.costs.answered(now)
         self._mint(Next.BEGIN, out)
 
     def _settled(self, now: int, news: Settled, out: list[CallOrder]) -> None:
@@ -601,6 +670,8 @@ class Call:
             self._adopt(event.parameters)
             self._timers.set(_Timer.LONGEST, later(now, self._settings.max_duration_s))
             self._started_at = now
+            self._limits.begin(now)
+            self._conversation.costs.answered(now)
             spec = self.spec
             out.append(Tell(CallStarted(spec.call_id, spec.caller, spec.callee, spec.direction)))
             if self._screening.stage is Screened.WAITING:
@@ -721,6 +792,8 @@ class Call:
         self._leaving = None
         self._next = Next.NOTHING
         self._screening.deadline = None
+        self._limits.end()
+        self._conversation.costs.ended(now)
         self._desk.end(now, out)
         self._away.end(now, reason is EndReason.TRANSFERRED, out)
         unheard = self._started_at < 0

@@ -11,24 +11,31 @@ import enum
 from collections import deque
 from typing import Any
 
-from ..audio.formats import AudioFormat
+import msgspec
+
+from ..audio.formats import PCMU_8K, AudioFormat
 from ..audio.transcode import Transcoder
 from ..carriers.carrier import MediaStream
 from ..config import AgentSpec, fill
-from ..engines.build import build_engine
+from ..engines.build import speaks_on_cue
 from ..engines.engine import (
+    Asking,
     AskReply,
     CallerSaid,
     CallerStarted,
     CallerStopped,
-    Ended,
+    CallTool,
+    CutShort,
     Engine,
     EngineContext,
     EngineFact,
     EngineOrder,
     GaveUp,
+    HungUp,
     Interrupted,
     Keyed,
+    Played,
+    ProviderWarned,
     ReplyBegan,
     Said,
     Say,
@@ -38,18 +45,46 @@ from ..engines.engine import (
     SpeechEnough,
     SpeechWanted,
     StageFailed,
+    Switched,
+    ToolAnswered,
+    Unasked,
+    Used,
+    Worded,
 )
-from ..events import BargedIn, FramesDropped, OverrideIgnored, SpeechFailed, TranscriptLine, TurnCompleted
+from ..engines.policy import Interruptions
+from ..events import (
+    BargedIn,
+    FramesDropped,
+    OverrideIgnored,
+    ProviderReported,
+    ProviderSwitched,
+    SpeechFailed,
+    ToolRan,
+    TranscriptLine,
+    TurnCompleted,
+)
 from ..plain import plain
 from ..settings import us
 from . import payloads
 from .callbacks import Callbacks
+from .costs import Costs
 from .metrics import TurnMetrics
 from .mouth import Cut, Mouth, Words
+from .pricing import DOLLAR
+from .seat import EngineSeat
 from .spec import CallSpec
+from .tools import BuiltIn, SayWhile, ToolOrder, Tools, ToolTold
 from .transcript import Line, Transcript
 from .turns import Turns
-from .words import CallOrder, Drop, Run, TaskAudio, TaskRaised, TaskReturned, TaskYielded, Tell
+from .variables import known_variables
+from .words import (
+    CallOrder,
+    Inward,
+    TaskAudio,
+    TaskRaised,
+    TaskYielded,
+    Tell,
+)
 
 __all__ = ["Conversation"]
 
@@ -91,7 +126,8 @@ class Conversation:
         self._settings = spec.settings
         self._agent: AgentSpec = spec.agent
         self._phase = Phase.WAITING
-        self._engine: Engine | None = None
+        self._seat = EngineSeat(spec.settings)
+        self._tools = self._new_tools()
         self._to_engine: Transcoder | None = None
         self._line: AudioFormat | None = None  # what we hear
         self.mouth = Mouth(spec.settings, bool(spec.local_recording))
@@ -100,19 +136,44 @@ class Conversation:
         self._early_bytes = 0
         self._early_says: deque[str] = deque(maxlen=_EARLY_SAYS)
         self._transcript = Transcript(spec.settings.transcript)
-        self._turns = Turns(spec.settings.transcript)
+        self.costs = Costs(spec.price_table, spec.carrier, spec.direction)
+        self._turns = Turns(spec.settings.transcript, spec.call_id, self.costs.turn_closed)
         self._voice = Voice.QUIET
         self._enough = False  # the engine was told to produce no more speech for now
         self._says = 0
         self._manner = Manner.OPEN
         self._first = ""  # the first message, while it waits for its cue
+        self._postponed = False
+        self._first_open = False  # it is being said, or about to be
+        self._parameters: dict[str, str] = {}
+        self._words = 0  # the caller has said since they began to speak
+        self.wishes: deque[BuiltIn] = deque()  # what a model wants done that only the call can do
         self.voices = 0  # times the caller has spoken or pressed a key
         self.gave_up: GaveUp | None = None
+        self.hung_up = False  # the agent did, at its provider
         self.frames_dropped = 0
 
     def adopt(self, spec: CallSpec) -> None:
         """Who is calling has become known, before anything was said."""
         self._spec = spec
+        self._turns.call_id = spec.call_id
+        self._tools = self._new_tools()
+
+    def _new_tools(self) -> Tools:
+        spec = self._spec
+        who = {"call_id": spec.call_id, "caller": spec.caller, "callee": spec.callee}
+        return Tools(self._agent.tools, spec.settings, who)
+
+    @property
+    def _engine(self) -> Engine | None:
+        return self._seat.engine
+
+    def warm(self, now: int, line: AudioFormat) -> list[CallOrder]:
+        """The call will be talked on, probably in this format: what takes long to get ready begins to."""
+        out: list[CallOrder] = []
+        if self._phase is Phase.WAITING:
+            self._obey(now, self._seat.warm(now, self._agent, self._context(line)), out)
+        return out
 
     # --- streams -----------------------------------------------------------------------------------------------------
 
@@ -131,9 +192,10 @@ class Conversation:
             self._line = line
             self._early.clear()
             self._early_bytes = 0
-            if self._engine is not None:
+            if self._engine is not None and self._phase is Phase.TALKING:
                 self._to_engine = Transcoder(line, self._engine.hears)
         self.mouth.attach(now, stream, line, sends or line)
+        self._parameters = self._parameters or parameters
         if self._phase is Phase.WAITING and self.callbacks.wants("on_call_start"):
             self._phase = Phase.STARTING
             out += self.callbacks.call(now, "on_call_start", payloads.start(self._spec, parameters))
@@ -163,37 +225,58 @@ class Conversation:
             else:
                 self._phase = Phase.READY
 
-    def _begin(self, now: int, out: list[CallOrder]) -> None:
-        agent, spec, line = self._agent, self._spec, self._line
-        assert line is not None
-        self._phase = Phase.TALKING
-        first = fill(agent.first_message, agent.variables)
+    def _context(self, line: AudioFormat) -> EngineContext:
+        """What an engine that takes over now is to know."""
+        agent, spec = self._agent, self._spec
+        variables = known_variables(agent.variables, self._parameters, spec)
+        first = fill(agent.first_message, variables)
         if spec.recording_announcement:
             first = f"{spec.recording_announcement} {first}".rstrip()
-        if self._manner is not Manner.OPEN:
-            self._first, first = first, ""
-        context = EngineContext(
+        return EngineContext(
             call_id=spec.call_id,
             caller=spec.caller,
             callee=spec.callee,
             line=line,
-            system_prompt=fill(agent.system_prompt, agent.variables),
+            system_prompt=fill(agent.system_prompt, variables),
             first_message=first,
             language=agent.language,
             voice=agent.voice,
+            epoch=spec.epoch,
+            prefix=self._seat.prefix,
+            variables=variables,
+            tools=agent.tools,
+            guards=agent.guards,
+            interruptions=agent.interruptions,
         )
-        engine = self._engine = build_engine(agent.engine, context, self._settings)
-        to_engine = self._to_engine = Transcoder(line, engine.hears)
+
+    def _begin(self, now: int, out: list[CallOrder]) -> None:
+        line = self._line
+        assert line is not None
+        if self._manner is Manner.WAITING and not speaks_on_cue(self._agent.engine):
+            self._phase = Phase.STARTING
+            self._postponed = True  # it would greet at once: it does not begin before the cue
+            return
+        self._postponed = False
+        self._phase = Phase.TALKING
+        context = self._context(line)
+        if self._manner is not Manner.OPEN:
+            self._first = context.first_message
+            context = msgspec.structs.replace(context, first_message="")
+        self._first_open = bool(context.first_message)
+        self._obey(now, self._seat.take(now, self._agent, context), out)
+        engine = self._engine
+        assert engine is not None
+        self._to_engine = Transcoder(line, engine.hears)
         self.mouth.speak_as(engine.speaks)
         self._obey(now, engine.begin(now), out)
+        self._reformat()
         while self._early:  # at the times it came, or every latency of this turn would be wrong
             at, payload = self._early.popleft()
-            self._obey(at, engine.hear(at, to_engine.process(payload)), out)
+            self._obey(at, engine.hear(at, self._to_engine.process(payload)), out)
         self._early_bytes = 0
         while self._early_says:
             self._say_now(now, self._early_says.popleft(), out)
         self._tick_engine(now, out)
-        self._insist()
         self._pump(now, out)
 
     # --- the caller's line -------------------------------------------------------------------------------------------
@@ -202,7 +285,7 @@ class Conversation:
         """One frame of the caller, at this time of the carrier's media clock. The hot path."""
         self.mouth.heard(now, timestamp_ms, payload, chunk)
         engine, to_engine = self._engine, self._to_engine
-        if engine is None or to_engine is None:
+        if engine is None or to_engine is None or self._phase is not Phase.TALKING:
             if self._phase is Phase.STARTING and payload:
                 self._keep_early(now, payload)
             return []
@@ -213,8 +296,6 @@ class Conversation:
         orders = engine.hear(now, payload if to_engine.passthrough else to_engine.process(payload))
         if orders:
             self._obey(now, orders, out)
-        if self._voice is Voice.SPEAKING:
-            self._insist()
         self._pump(now, out)
         return out
 
@@ -230,7 +311,10 @@ class Conversation:
     def mark(self, now: int, name: str) -> list[CallOrder]:
         """The carrier returned a mark."""
         out: list[CallOrder] = []
-        for item in self.mouth.mark(now, name):
+        played = self.mouth.mark(now, name)
+        for item, at in self.mouth.first_heard():
+            self._turns.played(item, at)
+        for item in played:
             self._played(now, item, out)
         self._pump(now, out)
         return out
@@ -264,6 +348,10 @@ class Conversation:
         out: list[CallOrder] = []
         if self._manner is Manner.WAITING:
             self._manner = Manner.OPEN
+            if self._postponed:
+                self._begin(now, out)
+                return out
+            self._first_open = bool(self._first)
             if self._phase is Phase.TALKING and self._first:
                 self._tell_engine(now, Say("first", self._first), out)
             self._first = ""
@@ -334,8 +422,8 @@ class Conversation:
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 
-    def task(self, now: int, fact: Any) -> list[CallOrder]:
-        """A handler this conversation asked for yielded, returned or raised."""
+    def inward(self, now: int, fact: Inward) -> list[CallOrder]:
+        """A task, link or fetch that was asked for in here has something to say."""
         out: list[CallOrder] = []
         if self.callbacks.owns(fact.name):
             if isinstance(fact, TaskYielded | TaskAudio):
@@ -347,8 +435,38 @@ class Conversation:
                 self._agent, ignored = payloads.apply_override(self._agent, getattr(fact, "value", None))
                 out += [Tell(OverrideIgnored(self._spec.call_id, key, why)) for key, why in ignored]
                 self._started(now, out)
-        elif self._engine is not None and self._phase is Phase.TALKING:
+        elif self._tools.owns(fact.name):
+            self._tooled(now, self._tools.handle(now, fact), out)
+        elif self._engine is not None and self._phase is not Phase.ENDED:
             self._tell_engine(now, fact, out)
+        return out
+
+    # --- tools -------------------------------------------------------------------------------------------------------
+
+    def _tooled(self, now: int, orders: list[ToolOrder], out: list[CallOrder]) -> None:
+        for order in orders:
+            match order:
+                case ToolAnswered():
+                    if self._engine is not None and self._phase is Phase.TALKING:
+                        self._tell_engine(now, order, out)
+                case SayWhile(text):
+                    if self.says and not self.mouth.audible(now):
+                        self._say_now(now, text, out)
+                case BuiltIn():
+                    self.wishes.append(order)
+                case ToolTold(name, arguments, result, ok, ms):
+                    out.append(Tell(ToolRan(self._spec.call_id, name, ok, ms)))
+                    if self.callbacks.wants("on_transcript"):
+                        history = self._transcript.history(self._settings.history)
+                        told = payloads.tool(self._spec, name, arguments, result, history)
+                        out += self.callbacks.call(now, "on_transcript", told)
+                case _:
+                    out.append(order)
+
+    def built_in_done(self, now: int, call: str, ok: bool, detail: str, quiet: bool) -> list[CallOrder]:
+        """What a model wished for was done, or refused."""
+        out: list[CallOrder] = []
+        self._tooled(now, self._tools.done_built_in(now, call, ok, detail, quiet), out)
         return out
 
     # --- time --------------------------------------------------------------------------------------------------------
@@ -357,11 +475,11 @@ class Conversation:
     def deadline(self) -> int | None:
         """The earliest of everything this conversation waits for."""
         at = self.callbacks.deadline
-        if self._phase is Phase.TALKING:
-            assert self._engine is not None
-            engine = self._engine.deadline
-            if engine is not None and (at is None or engine < at):
-                at = engine
+        engine = self._engine
+        if engine is not None:
+            for other in (engine.deadline, self._tools.deadline):
+                if other is not None and (at is None or other < at):
+                    at = other
         mouth = self.mouth.deadline
         if mouth is not None and (at is None or mouth < at):
             at = mouth
@@ -374,23 +492,35 @@ class Conversation:
         out += orders
         if callback == "on_call_start":
             self._started(now, out)
-        if self._phase is Phase.TALKING:
+        if self._engine is not None:
+            self._tooled(now, self._tools.tick(now), out)
             self._tick_engine(now, out)
         self._pump(now, out)
         return out
 
     def _tick_engine(self, now: int, out: list[CallOrder]) -> None:
         engine = self._engine
-        assert engine is not None
-        deadline = engine.deadline
-        if deadline is not None and deadline <= now:
+        deadline = None if engine is None else engine.deadline
+        if engine is not None and deadline is not None and deadline <= now:
             self._obey(now, engine.tick(now), out)
+            self._reformat()
+
+    def _reformat(self) -> None:
+        """An engine may find out late what it hears and speaks."""
+        if self._seat.moved() and self._line is not None and self._phase is Phase.TALKING:
+            engine = self._engine
+            assert engine is not None
+            self._to_engine = Transcoder(self._line, engine.hears)
+            self.mouth.speak_as(engine.speaks)
 
     # --- the engine's orders -----------------------------------------------------------------------------------------
 
     def _tell_engine(self, now: int, fact: EngineFact, out: list[CallOrder]) -> None:
-        assert self._engine is not None
-        self._obey(now, self._engine.handle(now, fact), out)
+        engine = self._engine
+        if engine is None:
+            return
+        self._obey(now, engine.handle(now, fact), out)
+        self._reformat()
         self._pump(now, out)
 
     def _obey(self, now: int, orders: list[EngineOrder], out: list[CallOrder]) -> None:
@@ -400,28 +530,31 @@ class Conversation:
                 self._speak(now, order, out)  # type: ignore[arg-type]  # the dispatch by type is for speed
                 continue
             match order:
-                case Run() | Drop():
-                    out.append(order)
-                case AskReply(task) if self._manner is Manner.HUSHED:
-                    self._obey(now, self._engine.handle(now, TaskReturned(task)), out)  # type: ignore[union-attr]
-                case AskReply(task, text):
-                    reply = self._agent.engine.reply  # type: ignore[union-attr]  # only a pipeline asks
-                    payload = payloads.message(self._spec, text, self._transcript.history(self._settings.history))
-                    out.append(Run(task, reply.lane, reply.name, (payload,)))
+                case AskReply(ask, text):
+                    answer: Asking | Unasked = Unasked(ask)
+                    if self._manner is not Manner.HUSHED:
+                        history = self._transcript.history(self._settings.history)
+                        answer = Asking(ask, payloads.message(self._spec, text, history))
+                    if self._engine is not None:
+                        self._obey(now, self._engine.handle(now, answer), out)
                 case CallerStarted(at):
                     self._turns.started(at)
                     self._voice = Voice.SPEAKING
+                    self._words = 0
                 case CallerStopped(at):
                     self.voices += 1
                     self._turns.stopped(now, at)
                     self._voice = Voice.QUIET
                 case CallerSaid(text, final, stopped):
+                    self._words = len(text.split())
                     if final:
                         self._caller_said(now, text, stopped, out)
                 case ReplyBegan(item):
                     self._turns.began(now, item)
                 case Saying(item, text):
                     self.mouth.saying(item, self._turns.saying(now, item, text), text)
+                case Worded(item, text):
+                    self.mouth.worded(item, self._turns.saying(now, item, text), text)
                 case Said(item):
                     self.mouth.said(item)
                 case SpeechEnded(item):
@@ -429,12 +562,59 @@ class Conversation:
                         self._played(now, item, out)  # there was nothing to hear it on
                 case StageFailed(stage, detail):
                     out.append(Tell(SpeechFailed(self._spec.call_id, stage, detail)))
+                case CallTool(call, name, arguments):
+                    self._tooled(now, self._tools.wants(now, call, name, arguments), out)
+                case CutShort(item):
+                    if self.mouth.knows(item):
+                        self._interrupt(now, out, tell=True, barged=False)
+                case Used():
+                    self.costs.used(order.usage, self._turns.payer(order.item, order.usage.stage))
+                case Switched(stage, to, detail):
+                    out.append(Tell(ProviderSwitched(self._spec.call_id, stage, to, detail)))
+                case ProviderWarned(provider, code, detail):
+                    out.append(Tell(ProviderReported(self._spec.call_id, provider, code, detail)))
+                case HungUp():
+                    self.hung_up = True
                 case GaveUp():
-                    self.gave_up = order
+                    self._gave_up(now, order, out)
+                case Speak():
+                    pass  # done above
+                case _:
+                    out.append(order)  # for outside
+
+    def _gave_up(self, now: int, order: GaveUp, out: list[CallOrder]) -> None:
+        """The engine cannot go on: another takes over, with what was said so far; or the call cannot go on either."""
+        line = self._line
+        agent = self._agent
+        if not agent.fallbacks or self._phase is Phase.ENDED:
+            self.gave_up = order
+            return
+        if self.mouth.open:
+            self._interrupt(now, out, tell=True, barged=False)
+        talking = self._phase is Phase.TALKING
+        context = self._context(line or PCMU_8K)
+        past = tuple((one.role, one.text) for one in self._transcript.newest(self._settings.history))
+        if past or talking:
+            context = msgspec.structs.replace(
+                context, past=past, speech_goes_on=bool(past), first_message="" if past else context.first_message
+            )
+        self._tooled(now, self._tools.end(now), out)
+        self._tools = self._new_tools()
+        found = self._seat.replace(now, agent, context)
+        assert found is not None
+        self._agent = found
+        out.append(Tell(ProviderSwitched(self._spec.call_id, "engine", type(found.engine).__name__, order.detail)))
+        engine = self._engine
+        assert engine is not None
+        if talking:
+            assert line is not None
+            self._to_engine = Transcoder(line, engine.hears)
+            self.mouth.speak_as(engine.speaks)
+            self._obey(now, engine.begin(now), out)
 
     def _speak(self, now: int, order: Speak, out: list[CallOrder]) -> None:
         known, dropped = self.mouth.speak(order.item, order.audio, order.live)
-        if known:
+        if known or not order.live:  # an engine may speak before it says what it speaks
             self._turns.audio(now, order.item)
         if dropped:
             if not self.frames_dropped:
@@ -449,6 +629,8 @@ class Conversation:
         mouth = self.mouth
         if not mouth.open:
             return
+        if self._voice is Voice.SPEAKING:
+            self._insist()
         if self._voice is Voice.INSISTING and not mouth.pressing and mouth.audible(now):
             self._interrupt(now, out, tell=True)  # and speech that comes while the caller still speaks is not begun
         for item in mouth.pump(now, out):
@@ -469,26 +651,40 @@ class Conversation:
     def _played(self, now: int, item: str, out: list[CallOrder]) -> None:
         """Whatever there is of this item was heard."""
         self._spoken(now, self.mouth.words(item), False, out)
+        if item == "first":
+            self._first_open = False
+        if self._engine is not None and self._phase is Phase.TALKING:
+            self._obey(now, self._engine.handle(now, Played(item)), out)
 
     def _spoken(self, now: int, words: Words, interrupted: bool, out: list[CallOrder]) -> None:
         wall = self._wall(now)
         if words.text:
             self._add_line(now, Line("assistant", words.text, wall, words.turn, interrupted), out)
-        self._closed(now, self._turns.spoken(words.item, wall, words.text, interrupted), out)
+        self._closed(now, self._turns.spoken(words.item, wall, words.text, interrupted, now), out)
 
     def _closed(self, now: int, turns: list[TurnMetrics], out: list[CallOrder]) -> None:
         for turn in turns:
             out.append(Tell(TurnCompleted(self._spec.call_id, turn)))
             if self.callbacks.wants("on_metrics"):
-                out += self.callbacks.call(now, "on_metrics", payloads.metrics(self._spec, turn))
+                out += self.callbacks.call(
+                    now, "on_metrics", payloads.metrics(self._spec, turn, self.costs.so_far(now))
+                )
 
     # --- interruptions -----------------------------------------------------------------------------------------------
 
     def _insist(self) -> None:
         """Has the caller spoken for long enough? Then the agent, if it is audible, stops (see ``_pump``)."""
-        assert self._engine is not None
-        threshold = self._agent.barge_in_threshold_ms * 1000
-        if self._voice is Voice.SPEAKING and self._engine.voiced_us >= threshold:
+        engine = self._engine
+        if self._voice is not Voice.SPEAKING or engine is None:
+            return
+        policy = self._agent.interruptions
+        if policy is None:
+            enough = engine.voiced_us >= self._agent.barge_in_threshold_ms * 1000
+        elif self._first_open and policy.first_message == Interruptions.PROTECT:
+            enough = False
+        else:
+            enough = engine.voiced_us >= policy.speaking_ms * 1000 and self._words >= policy.speaking_words
+        if enough:
             self._voice = Voice.INSISTING
 
     def _interrupt(self, now: int, out: list[CallOrder], tell: bool, barged: bool = True) -> None:
@@ -496,6 +692,9 @@ class Conversation:
         mouth = self.mouth
         self._turns.sent(mouth.sent_at)
         self._enough = False
+        self._first_open = False
+        if barged and tell:
+            self._tooled(now, self._tools.barged_in(now), out)
         for cut in mouth.clear(now, out, tell):
             self._cut(now, cut, tell and barged, out)
         for item in dict.fromkeys([*mouth.unheard, *self._turns.open]):  # known, but no audio had come yet
@@ -506,8 +705,9 @@ class Conversation:
         if tell and not cut.whole:
             out.append(Tell(BargedIn(self._spec.call_id, words.item, cut.heard_us // 1000, cut.dropped_us // 1000)))
         self._spoken(now, words, not cut.whole, out)
-        if not cut.whole and self._engine is not None and self._phase is Phase.TALKING:
-            self._obey(now, self._engine.handle(now, Interrupted(words.item, cut.heard_us, words.text)), out)
+        if self._engine is not None and self._phase is Phase.TALKING:
+            became = Played(words.item) if cut.whole else Interrupted(words.item, cut.heard_us, words.text)
+            self._obey(now, self._engine.handle(now, became), out)
 
     # --- what is told ------------------------------------------------------------------------------------------------
 
@@ -536,11 +736,15 @@ class Conversation:
         """Stop talking and listening; settle what was heard. Callbacks still run."""
         out = self.detach(now)
         self.mouth.end_tape(now, out)
-        if self._engine is not None and self._phase is Phase.TALKING:
-            self._obey(now, self._engine.handle(now, Ended()), out)
+        self._tooled(now, self._tools.end(now), out)
+        self._obey(now, self._seat.leave(now), out)
         self._closed(now, self._turns.end(self._wall(now)), out)
         self._phase = Phase.ENDED
         return out
+
+    def cost(self, now: int) -> float:
+        """What the call has cost so far, as far as it is known, in US dollars."""
+        return self.costs.total(now) / DOLLAR
 
     def end_payload(self, now: int, reason: str, started: int, frames_in: int, malformed: int) -> dict[str, Any]:
         """What ``on_call_end`` gets."""
@@ -555,6 +759,9 @@ class Conversation:
             marks_discarded=discarded,
             malformed=malformed,
             frames_dropped=self.frames_dropped,
+            costs=self.costs,
+            now=now,
+            reason=reason,
         )
         history = self._transcript.history(self._settings.transcript)
         return payloads.end(self._spec, reason, self._wall(now), self._transcript.pairs(), history, figures)

@@ -57,6 +57,11 @@ class CarrierLeg:
         self._words_by: int | None = None  # the carrier's own voice is speaking: until then at most
         self._words_s = spec.settings.brief_s
 
+    @property
+    def line(self) -> AudioFormat:
+        """What the stream will most likely carry: what we ask for."""
+        return self._asked
+
     # --- names -------------------------------------------------------------------------------------------------------
 
     def _leg(self, call_id: str = "") -> Leg:

@@ -106,6 +106,13 @@ class Mouth:
             utterance = self._utterances[item] = Utterance(item, turn)
         utterance.saying(text)
 
+    def worded(self, item: str, turn: int, text: str) -> None:
+        """The audio of this item goes on to say this."""
+        utterance = self._utterances.get(item)
+        if utterance is None:
+            utterance = self._utterances[item] = Utterance(item, turn)
+        utterance.worded(text)
+
     def said(self, item: str) -> None:
         """That was all of that audio."""
         if item in self._utterances:
@@ -189,6 +196,10 @@ class Mouth:
             self._recorder.agent_played(now, playback.confirmed)
         return played
 
+    def first_heard(self) -> list[tuple[str, int]]:
+        """Items the caller is now known to have begun to hear, and when; ask after ``mark``."""
+        return [] if self._playback is None else self._playback.first_heard()
+
     def _heard(self, item: str, played: list[str]) -> None:
         if item in self._tones:
             self._tones.discard(item)
@@ -200,6 +211,10 @@ class Mouth:
         """All that was said in an item that was heard to its end. It is forgotten."""
         utterance = self._utterances.pop(item, None)
         return Words(item) if utterance is None else Words(item, utterance.text, utterance.turn)
+
+    def knows(self, item: str) -> bool:
+        """Something of this item was not heard yet."""
+        return item in self._utterances
 
     def clear(self, now: int, out: list[CallOrder], tell: bool) -> list[Cut]:
         """Stop: throw away what was not heard, and with ``tell`` have the carrier do so too. Returns what was cut."""

@@ -10,6 +10,8 @@ import msgspec
 
 from ..carriers.carrier import RecordingChanged
 from ..config import AgentSpec
+from ..reasons import EndReason
+from .costs import Costs
 from .metrics import CallMetrics, CostBreakdown, TurnMetrics, summarise
 from .spec import CallSpec
 from .transcript import Line
@@ -24,8 +26,25 @@ __all__ = [
     "recording",
     "recording_path",
     "start",
+    "tool",
     "transcript",
 ]
+
+#: Ends that are somebody's fault.
+_ERRORS = frozenset(
+    reason.value
+    for reason in (
+        EndReason.STREAM_LOST,
+        EndReason.STREAM_SILENT,
+        EndReason.PROTOCOL_ERROR,
+        EndReason.UNSUPPORTED_CODEC,
+        EndReason.ENGINE_FAILED,
+        EndReason.FAILED,
+        EndReason.CARRIER_REFUSED,
+        EndReason.NOT_REPORTED,
+        EndReason.BUG,
+    )
+)
 
 _OVERRIDES = {"system_prompt": str, "first_message": str, "language": str, "voice": str, "variables": dict}
 
@@ -68,6 +87,19 @@ def transcript(spec: CallSpec, line: Line, history: list[dict[str, Any]]) -> dic
     return {"role": line.role, "text": line.text, "call_id": spec.call_id, "history": history}
 
 
+def tool(spec: CallSpec, name: str, arguments: Any, result: Any, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """For ``on_transcript``: a tool was run."""
+    return {
+        "role": "tool",
+        "text": name,
+        "tool_name": name,
+        "tool_args": arguments,
+        "tool_result": result,
+        "call_id": spec.call_id,
+        "history": history,
+    }
+
+
 def message(spec: CallSpec, text: str, history: list[dict[str, Any]]) -> dict[str, Any]:
     """For the reply handler (``on_message``)."""
     return {
@@ -80,9 +112,14 @@ def message(spec: CallSpec, text: str, history: list[dict[str, Any]]) -> dict[st
     }
 
 
-def metrics(spec: CallSpec, turn: TurnMetrics) -> dict[str, Any]:
+def metrics(spec: CallSpec, turn: TurnMetrics, cost: CostBreakdown) -> dict[str, Any]:
     """For ``on_metrics``."""
-    return {"call_id": spec.call_id, "turn": turn, "cost_so_far": CostBreakdown()}
+    return {
+        "call_id": spec.call_id,
+        "turn": turn,
+        "cost_so_far": cost,
+        "llm_ttft_ms": turn.latency.llm_ttft_ms,
+    }
 
 
 def call_metrics(
@@ -96,13 +133,26 @@ def call_metrics(
     marks_discarded: int,
     malformed: int,
     frames_dropped: int,
+    costs: Costs,
+    now: int,
+    reason: str,
 ) -> CallMetrics:
     """The figures of a whole call."""
+    stt, tts, llm = map(costs.provider, ("stt", "tts", "llm"))
     return CallMetrics(
         call_id=spec.call_id,
         duration_seconds=round(duration_us / 1e6, 3),
         turns=tuple(turns),
-        cost=CostBreakdown(),
+        cost=costs.so_far(now),
+        cost_outside_turns=costs.outside_turns(now),
+        pricing_version=spec.price_table.version,
+        stt_provider=stt[0],
+        stt_model=stt[1],
+        tts_provider=tts[0],
+        tts_model=tts[1],
+        llm_provider=llm[0],
+        llm_model=llm[1],
+        error_code=reason if reason in _ERRORS else "",
         latency_avg=summarise(turns, None),
         latency_p50=summarise(turns, 0.5),
         latency_p90=summarise(turns, 0.9),

@@ -55,7 +55,7 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Item:
-    __slots__ = ("ended", "first_sent_us", "marked", "name", "queued", "sent", "start")
+    __slots__ = ("ended", "first_sent_us", "heard", "marked", "name", "queued", "sent", "start")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -64,6 +64,7 @@ class _Item:
         self.start = -1  # position of its first byte, once sent
         self.first_sent_us = -1
         self.ended = False
+        self.heard = False  # a mark behind its beginning came back
         self.marked = False  # its last byte is behind a mark; the item goes when that mark comes back
 
 
@@ -84,6 +85,7 @@ class Playback:
         "_confirmed",
         "_dry_at",
         "_epoch",
+        "_first_heard",
         "_items",
         "_live_limit",
         "_mark_bytes",
@@ -121,6 +123,7 @@ class Playback:
         self.frames_out = 0
         self.dropped_bytes = 0
         self.held = False  # the socket is under pressure: send nothing more for now
+        self._first_heard: deque[tuple[str, int]] = deque(maxlen=64)
         self._void: deque[str] = deque(maxlen=256)  # marks a clear made worthless and that are still to come back
         self._reset(0)
 
@@ -289,8 +292,10 @@ class Playback:
             self._void.remove(name)
             self.marks_discarded += 1
             return []
-        if not any(mark.name == name for mark in self._marks):
+        position = next((mark.position for mark in self._marks if mark.name == name), -1)
+        if position < 0:
             return []
+        self._begun(now, position)
         played: list[Played] = []
         while self._marks:  # marks come back in order; one that was lost is proven by its successor
             mark = self._marks.popleft()
@@ -299,6 +304,26 @@ class Playback:
             if mark.name == name:
                 break
         return played
+
+    def _begun(self, now: int, position: int) -> None:
+        """Playback has passed ``position``, as a mark proves. Whatever began before it began by now less the audio in
+        between, and not before it was sent."""
+        for item in self._items.values():
+            if not item.heard and 0 <= item.start < position:
+                item.heard = True
+                at = now - (position - item.start) * 1000 // self._bytes_per_ms
+                self._first_heard.append((item.name, max(at, item.first_sent_us)))
+
+    def first_heard(self) -> list[tuple[str, int]]:
+        """Items that are known to have begun to play, and when; each is told once, before it is told as played.
+
+        The instant is that of the first mark to come back from behind an item's first byte, less the audio between the
+        two. The way of the mark back to us is in it, and a gap in between would be: it is late rather than early.
+        Nothing is told of an item of which no mark ever came back.
+        """
+        begun = list(self._first_heard)
+        self._first_heard.clear()
+        return begun
 
     def _confirm(self, now: int, mark: _Mark, played: list[Played]) -> None:
         self._confirmed = mark.position

@@ -7,6 +7,7 @@ import msgspec
 from ..carriers.carrier import DialPlan
 from ..config import AgentSpec
 from ..settings import CallSettings
+from .pricing import DEFAULT_TABLE, PriceTable
 
 __all__ = ["CallSpec"]
 
@@ -30,4 +31,11 @@ class CallSpec(msgspec.Struct, frozen=True, kw_only=True):
     local_recording: str = ""  # a path without its .wav
     voicemail_message: str = ""
     settings: CallSettings = CallSettings()
+    prices: PriceTable | None = None  # None: those that come with this version
+
     epoch: int = 0
+
+    @property
+    def price_table(self) -> PriceTable:
+        """What a unit costs."""
+        return DEFAULT_TABLE if self.prices is None else self.prices

@@ -49,6 +49,13 @@ class Utterance:
         self.said()
         self._segments.append(_Segment(text))
 
+    def worded(self, text: str) -> None:
+        """... and this, which goes on where the last words ended."""
+        if self._segments:
+            self._segments[-1].text += text
+        else:
+            self._segments.append(_Segment(text))
+
     def audio(self, duration_us: int) -> None:
         """Some of that audio."""
         if self._segments:
@@ -62,7 +69,7 @@ class Utterance:
     @property
     def text(self) -> str:
         """All that has audio."""
-        return " ".join(segment.text for segment in self._segments if segment.duration)
+        return " ".join(segment.text.strip() for segment in self._segments if segment.duration)
 
     def heard(self, heard_us: int) -> str:
         """The words of the first ``heard_us``: whole sentences, then whole words of the one that was cut, in proportion
@@ -97,6 +104,10 @@ class Transcript:
     def add(self, line: Line) -> None:
         """Append a line."""
         self._lines.append(line)
+
+    def newest(self, limit: int) -> list[Line]:
+        """The newest ``limit`` lines."""
+        return list(self._lines)[-limit:] if limit > 0 else []
 
     def history(self, limit: int) -> list[dict[str, Any]]:
         """The newest ``limit`` lines as ``{"role", "text", "timestamp"}``."""

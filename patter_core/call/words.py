@@ -12,19 +12,34 @@ from ..reasons import EndReason
 from .result import CallResult
 
 __all__ = [
+    "INWARD",
     "Begun",
     "CallFact",
     "CallOrder",
     "CarrierSaid",
+    "CloseLink",
     "CloseStream",
     "CollectWanted",
     "Deny",
     "Drop",
     "EndWanted",
+    "Fetch",
+    "FetchEnded",
+    "FetchFailed",
+    "FetchGot",
+    "FetchStarted",
+    "GoOn",
+    "Hold",
     "Hurried",
+    "Inward",
     "KeysWanted",
     "LegEnded",
+    "LinkClosed",
+    "LinkOpened",
+    "LinkSaid",
     "MintStream",
+    "OpenLink",
+    "Outward",
     "Over",
     "Pressure",
     "RecordingWanted",
@@ -33,7 +48,9 @@ __all__ = [
     "Rest",
     "RestDone",
     "Run",
+    "SayOnLink",
     "SayWanted",
+    "SendOnLink",
     "StreamCame",
     "StreamMinted",
     "StreamWent",
@@ -127,6 +144,62 @@ class TaskRaised(CallWord, frozen=True, gc=False, tag=True):
     name: str
     fault: Fault
     detail: str
+
+
+class LinkOpened(CallWord, frozen=True, gc=False, tag=True):
+    """A link asked for with ``OpenLink`` can be spoken on."""
+
+    name: str
+
+
+class LinkSaid(CallWord, frozen=True, gc=False, tag=True):
+    """A text message came on a link. (A binary one, which no provider of ours sends, is dropped.)"""
+
+    name: str
+    text: str
+
+
+class LinkClosed(CallWord, frozen=True, gc=False, tag=True):
+    """A link is over, or never was; last fact about it.
+
+    ``code`` is the WebSocket close code (1006: no goodbye). ``status`` is the HTTP status with which the upgrade was
+    refused, 0 when it was not; ``reason`` then begins with what the refusal said. ``fault`` is why it could not be
+    reached at all.
+    """
+
+    name: str
+    code: int
+    reason: str = ""
+    status: int = 0
+    fault: Fault | None = None
+
+
+class FetchStarted(CallWord, frozen=True, tag=True):
+    """Status and headers (names in lower case) of an answer are in."""
+
+    name: str
+    status: int
+    headers: dict[str, str] = {}
+
+
+class FetchGot(CallWord, frozen=True, gc=False, tag=True):
+    """A piece of an answer's body, of any length and cut anywhere."""
+
+    name: str
+    data: bytes
+
+
+class FetchEnded(CallWord, frozen=True, gc=False, tag=True):
+    """The whole answer is in; last fact about it."""
+
+    name: str
+
+
+class FetchFailed(CallWord, frozen=True, gc=False, tag=True):
+    """No (whole) answer; last fact about it."""
+
+    name: str
+    fault: Fault
 
 
 class RestDone(CallWord, frozen=True, gc=False, tag=True):
@@ -240,6 +313,68 @@ class Run(CallWord, frozen=True, tag=True):
     args: tuple[Any, ...]
 
 
+class OpenLink(CallWord, frozen=True, gc=False, tag=True):
+    """Open a WebSocket to a provider. ``LinkOpened`` or ``LinkClosed`` follows; ``name`` is unique within the call.
+
+    ``url`` is ws(s)://host[:port]/path?query. ``auth`` names a secret; the edge adds its header.
+    """
+
+    name: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    auth: str = ""
+
+
+class SayOnLink(CallWord, frozen=True, gc=False, tag=True):
+    """Send a text message on a link. On one that is not open it is nothing."""
+
+    name: str
+    text: str
+
+
+class SendOnLink(CallWord, frozen=True, gc=False, tag=True):
+    """Send a binary message on a link."""
+
+    name: str
+    data: bytes
+
+
+class CloseLink(CallWord, frozen=True, gc=False, tag=True):
+    """Say goodbye on a link and let it go. No further fact about it."""
+
+    name: str
+    code: int = 1000
+
+
+class Fetch(CallWord, frozen=True, gc=False, tag=True):
+    """Make an HTTP request whose answer is streamed back; ``Drop`` gives it up. ``name`` is unique within the call.
+
+    ``auth`` and ``sign`` name secrets: the edge adds the header of the one, and with the other an
+    ``X-Patter-Signature`` (hex HMAC-SHA256 of the body). No deadline applies: whoever fetches has one.
+    """
+
+    name: str
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    auth: str = ""
+    sign: str = ""
+    max_body: int = 1 << 20
+
+
+class Hold(CallWord, frozen=True, gc=False, tag=True):
+    """Stop reading a ``Fetch``'s answer or a ``Run``'s generator for now. One more fact may slip out."""
+
+    name: str
+
+
+class GoOn(CallWord, frozen=True, gc=False, tag=True):
+    """Read on."""
+
+    name: str
+
+
 class MintStream(CallWord, frozen=True, gc=False, tag=True):
     """A fresh address for the media stream is needed. ``StreamMinted`` follows at once."""
 
@@ -260,7 +395,7 @@ class Deny(CallWord, frozen=True, gc=False, tag=True):
 
 
 class Drop(CallWord, frozen=True, gc=False, tag=True):
-    """Give up a ``Run`` or a ``Rest``: no further fact about it."""
+    """Give up a ``Run``, a ``Fetch`` or a ``Rest``: no further fact about it."""
 
     name: str
 
@@ -294,6 +429,13 @@ CallFact: TypeAlias = (
     | TaskAudio
     | TaskReturned
     | TaskRaised
+    | LinkOpened
+    | LinkSaid
+    | LinkClosed
+    | FetchStarted
+    | FetchGot
+    | FetchEnded
+    | FetchFailed
     | RestDone
     | EndWanted
     | LegEnded
@@ -309,4 +451,37 @@ CallFact: TypeAlias = (
     | Ticked
 )
 
-CallOrder: TypeAlias = ToCarrier | CloseStream | Rest | Run | Drop | Tell | Tape | MintStream | Reply | Deny | Over
+#: What only an outsider can do for an engine, and what comes of it; both pass through the call untouched.
+Outward: TypeAlias = Run | Drop | OpenLink | SayOnLink | SendOnLink | CloseLink | Fetch | Hold | GoOn
+Inward: TypeAlias = (
+    TaskYielded
+    | TaskAudio
+    | TaskReturned
+    | TaskRaised
+    | LinkOpened
+    | LinkSaid
+    | LinkClosed
+    | FetchStarted
+    | FetchGot
+    | FetchEnded
+    | FetchFailed
+)
+
+#: The same, for looking a fact up by its type.
+INWARD = frozenset(
+    {
+        TaskYielded,
+        TaskAudio,
+        TaskReturned,
+        TaskRaised,
+        LinkOpened,
+        LinkSaid,
+        LinkClosed,
+        FetchStarted,
+        FetchGot,
+        FetchEnded,
+        FetchFailed,
+    }
+)
+
+CallOrder: TypeAlias = ToCarrier | CloseStream | Rest | Outward | Tell | Tape | MintStream | Reply | Deny | Over

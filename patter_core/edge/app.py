@@ -18,14 +18,16 @@ import msgspec
 
 from patter_core.admission import check_networks
 from patter_core.agent import Agent, lane_of, resolve_agent
+from patter_core.call.pricing import DEFAULT_TABLE, PriceTable, resolve_pricing
 from patter_core.call.spec import CallSpec
 from patter_core.carriers.dialects import DIALECTS, dialect_of
 from patter_core.carriers.telnyx.options import Telnyx
 from patter_core.carriers.twilio.options import Twilio
-from patter_core.config import CarrierSpec, HandlerSpec, PublicUrl, ServerConfig, check_port
+from patter_core.config import AgentSpec, CarrierSpec, HandlerSpec, PublicUrl, ServerConfig, check_port
 from patter_core.dialling import valid_number
 from patter_core.errors import ConfigError, PatterConnectionError
 from patter_core.logline import describe
+from patter_core.providers.keys import Resolving, Secret
 from patter_core.settings import CallSettings, ServerSettings
 from patter_core.switchboard import Switchboard
 from patter_core.tunnel import TunnelSpec, tunnel_spec
@@ -42,18 +44,21 @@ Carrier = Twilio | Telnyx
 _CALLBACKS = ("on_call_start", "on_call_end", "on_transcript", "on_message", "on_metrics")
 
 _LATER = {
-    "llm": "language models",
-    "tools": "tools",
-    "guardrails": "guardrails",
-    "hooks": "hooks",
-    "text_transforms": "text transforms",
     "vad": "a voice detector of your own",
     "audio_filter": "audio filters",
     "background_audio": "background audio",
 }
 
 
-_AGENT_MORE = {"fallback_message", "transfer_allow", "transfer_refused_message", "transfer_failed_message"}
+_AGENT_MORE = {
+    "built_in_tools",
+    "fallback_message",
+    "interruptions",
+    "patience",
+    "transfer_allow",
+    "transfer_failed_message",
+    "transfer_refused_message",
+}
 
 #: What stands for the public address while a tunnel has no name yet: nothing can be reached there.
 UNPLACED = PublicUrl("tunnel.invalid")
@@ -95,7 +100,7 @@ class App:
         self,
         board: Switchboard,
         handlers: dict[str, Callable[..., Any]],
-        secrets: dict[str, str],
+        resolving: Resolving,
         listeners: list[socket.socket],
         on_event: Callable[[Any], object],
         server_tls: ssl.SSLContext | None,
@@ -106,7 +111,8 @@ class App:
         self.callbacks = callbacks
         self.board = board
         self.handlers = handlers
-        self.secrets = secrets
+        self.resolving = resolving
+        self.secrets = resolving.secrets
         self.listeners = listeners
         self.on_event = on_event
         self.server_tls = server_tls
@@ -119,10 +125,12 @@ class Plan:
         self,
         spec: CallSpec,
         handlers: dict[str, Callable[..., Any]],
-        secrets: dict[str, str],
+        secrets: dict[str, Secret],
         trace: str,
         orders: Orders,
+        seed: bytes = b"",
     ) -> None:
+        self.seed = seed
         self.spec = spec
         self.handlers = handlers
         self.secrets = secrets
@@ -155,11 +163,12 @@ class PatterBase:
         max_streams_per_ip: int | None = None,
         settings: ServerSettings | None = None,
         call_settings: CallSettings | None = None,
+        webhook_secret: str = "",
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        if pricing is not None:
-            raise ConfigError("pricing= is not available in this version")
-        env = dict(os.environ if environ is None else environ)
+        self.prices = resolve_pricing(pricing)
+        self._webhook_secret = webhook_secret
+        env = self._environ = dict(os.environ if environ is None else environ)
         carriers = [Twilio()] if carrier is None else [carrier] if isinstance(carrier, Carrier) else list(carrier)
         if not carriers or not all(hasattr(one, "resolve") for one in carriers):
             raise ConfigError(f"carrier must be one of {sorted(DIALECTS)} (Twilio(), Telnyx()), or a list of them")
@@ -223,11 +232,6 @@ class PatterBase:
     ) -> Agent:
         """An agent, checked. Options of the reference that this version does not have yet are refused, not ignored."""
         given = {
-            "llm": llm,
-            "tools": tools,
-            "guardrails": guardrails,
-            "hooks": hooks,
-            "text_transforms": text_transforms,
             "vad": vad,
             "audio_filter": audio_filter,
             "background_audio": background_audio,
@@ -235,8 +239,8 @@ class PatterBase:
         for name, value in given.items():
             if value:
                 raise ConfigError(f"{name}= is not available in this version ({_LATER[name]})")
-        if model or aggressive_first_flush:
-            raise ConfigError("model= and aggressive_first_flush= belong to engines this version does not have yet")
+        if aggressive_first_flush:
+            raise ConfigError("aggressive_first_flush= is not available: speech starts at the first sentence")
         if more.get("transfer_allow") is not None:
             more["transfer_allow"] = tuple(more["transfer_allow"])
         unknown = sorted(set(more) - _AGENT_MORE)
@@ -246,10 +250,16 @@ class PatterBase:
             system_prompt=system_prompt,
             engine=engine,
             stt=stt,
+            llm=llm,
             tts=tts,
             voice=voice,
+            model=model,
             language=language,
             first_message=first_message,
+            tools=tools,
+            guardrails=guardrails,
+            hooks=hooks,
+            text_transforms=text_transforms,
             variables=dict(variables or {}),
             barge_in_threshold_ms=barge_in_threshold_ms,
             **more,
@@ -260,8 +270,6 @@ class PatterBase:
     def _callbacks(self, given: Mapping[str, Any], orders: Orders) -> dict[str, Any]:
         callbacks = dict(given)
         handler = callbacks.get("on_message")
-        if isinstance(handler, str):
-            raise ConfigError("on_message as a URL is not available in this version: pass a function")
         if callable(handler) and _takes_two(handler):
             callbacks["on_message"] = _like(handler, with_control(handler, orders))
         return callbacks
@@ -280,8 +288,24 @@ class PatterBase:
             return PublicUrl.parse(self._webhook_url), None
         return PublicUrl.parse(spec.hostname) if spec.hostname else UNPLACED, spec
 
-    def _secrets(self) -> dict[str, str]:
-        return {spec.name: dialect_of(spec.name).authorization(spec) for spec in self.carriers}
+    def _secrets(self) -> dict[str, Secret]:
+        return {spec.name: ("Authorization", dialect_of(spec.name).authorization(spec)) for spec in self.carriers}
+
+    def _resolving(self) -> Resolving:
+        """For keys of providers; those of carriers are in its table already."""
+        resolving = Resolving(self._environ)
+        resolving.secrets.update(self._secrets())
+        return resolving
+
+    def _resolve(
+        self,
+        agent: Agent,
+        callbacks: Mapping[str, Any],
+        handlers: dict[str, Callable[..., Any]],
+        resolving: Resolving,
+        prefix: str = "",
+    ) -> AgentSpec:
+        return resolve_agent(agent, callbacks, handlers, prefix, resolving=resolving, secret=self._webhook_secret)
 
     def _app(
         self,
@@ -302,6 +326,7 @@ class PatterBase:
         recording_announcement: str = "",
         local_recording: str = "",
         voicemail_message: str = "",
+        pricing: Any = None,
     ) -> App:
         """Everything ``serve`` needs, checked before a socket is opened."""
         check_port(port)
@@ -315,8 +340,9 @@ class PatterBase:
         wired = self._callbacks(callbacks, orders)
         given = [listener] if isinstance(listener, socket.socket) else list(listener or ())
         place, passage = self._place(tunnel or self._tunnel, given[0].getsockname()[1] if given else port)
+        resolving = self._resolving()
         specs = {
-            number: resolve_agent(one, wired, handlers, f"{number}:" if number else "")
+            number: self._resolve(one, wired, handlers, resolving, f"{number}:" if number else "")
             for number, one in agents.items()
         }
         changed: dict[str, Any] = {"finish_calls_s": finish_calls_s or self.settings.finish_calls_s}
@@ -345,6 +371,7 @@ class PatterBase:
             recording_announcement=recording_announcement,
             local_recording=str(local_recording),
             voicemail_message=voicemail_message,
+            prices=self._prices(pricing),
         )
         server_tls = None
         if ssl_certfile:
@@ -361,7 +388,12 @@ class PatterBase:
                 given = [listen(host, port)]
             except OSError as exc:
                 raise PatterConnectionError(f"cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
-        return App(board, handlers, self._secrets(), given, logged(on_event), server_tls, orders, wired)
+        return App(board, handlers, resolving, given, logged(on_event), server_tls, orders, wired)
+
+    def _prices(self, pricing: Any) -> PriceTable | None:
+        """The price table where it is not the one that comes with this version; ``pricing`` goes over the Patter's."""
+        table = resolve_pricing(pricing, self.prices)
+        return None if table == DEFAULT_TABLE else table
 
     def _carrier_named(self, name: str) -> CarrierSpec:
         for carrier in self.carriers:
@@ -389,7 +421,8 @@ class PatterBase:
             raise ConfigError(f"plan() has no option {', '.join(unknown)}")
         handlers = dict(_BUILT_IN)
         orders = Orders()
-        spec = resolve_agent(agent, self._callbacks(callbacks, orders), handlers)
+        resolving = self._resolving()
+        spec = self._resolve(agent, self._callbacks(callbacks, orders), handlers, resolving)
         carrier = self._carrier_named(carrier_name)
         call = CallSpec(
             call_id=call_id,
@@ -403,9 +436,10 @@ class PatterBase:
             options=carrier.options,
             local_recording=str(local_recording),
             settings=self.call_settings,
+            prices=self._prices(None),
             epoch=_epoch(),
         )
-        return Plan(call, handlers, self._secrets(), str(trace), orders)
+        return Plan(call, handlers, resolving.secrets, str(trace), orders, os.urandom(32))
 
 
 def _named(

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from patter_core.agent import Agent, lane_of, resolve_agent
+import msgspec
+
+from patter_core.agent import Agent, lane_of
 from patter_core.call.result import CallResult, MachineDetection
 from patter_core.config import AgentSpec, HandlerSpec, PublicUrl
 from patter_core.contract import Fact
@@ -85,7 +87,7 @@ class LoopPatter(PatterBase, abc.ABC):
         super().__init__(*args, **options)
         self._drive: AnyDrive | None = None
         self._forget()
-        self._providers: dict[tuple[int, int, int], tuple[str, Agent]] = {}
+        self._providers: dict[tuple[object, ...], tuple[AgentSpec, Agent]] = {}
         self._own_handlers: dict[str, str] = {}  # by call: its own on_machine_detection
         self._names = count(1)
         self._ended: AnyEvent | None = None
@@ -128,7 +130,7 @@ class LoopPatter(PatterBase, abc.ABC):
         on_call_start: Callable[..., Any] | None = None,
         on_call_end: Callable[..., Any] | None = None,
         on_transcript: Callable[..., Any] | None = None,
-        on_message: Callable[..., Any] | None = None,
+        on_message: Callable[..., Any] | str | None = None,
         on_metrics: Callable[..., Any] | None = None,
         voicemail_message: str = "",
         dashboard: bool = True,
@@ -170,7 +172,6 @@ class LoopPatter(PatterBase, abc.ABC):
         """
         later = {
             "dashboard_token": dashboard_token,
-            "pricing": pricing,
         }
         for name, value in later.items():
             if value:
@@ -197,6 +198,7 @@ class LoopPatter(PatterBase, abc.ABC):
                 trace=trace,
                 on_event=self._hearing(on_event),
                 tunnel=tunnel,
+                pricing=pricing,
                 manage_webhook=manage_webhook,
                 recording=recording,
                 recording_announcement=recording_announcement,
@@ -364,12 +366,29 @@ class LoopPatter(PatterBase, abc.ABC):
         providers share them there too, so that a campaign of a thousand calls does not fill it."""
         if not isinstance(agent, Agent):
             raise ConfigError("agent must be made by phone.agent(...)")
-        key = (id(agent.engine), id(agent.stt), id(agent.tts))
-        prefix, _ = self._providers.setdefault(key, (f"agent{next(self._names)}:", agent))
-        callbacks = dict(app.callbacks)
-        if agent.engine is not None:
-            callbacks.pop("on_message", None)  # it is for the agents that ask it; this one's engine answers by itself
-        return resolve_agent(agent, callbacks, app.handlers, prefix)
+        parts = (agent.engine, agent.stt, agent.llm, agent.tts, agent.tools, agent.guardrails, agent.hooks)
+        key = (*map(id, (*parts, agent.text_transforms)), agent.language, agent.model, agent.fallback_message)
+        known = self._providers.get(key)
+        if known is None:
+            callbacks = dict(app.callbacks)
+            staged = agent.engine is None and (agent.stt is not None or agent.tts is not None)
+            if not staged or agent.llm is not None:
+                callbacks.pop("on_message", None)  # it is for the agents that ask it; this one answers by itself
+            spec = self._resolve(agent, callbacks, app.handlers, app.resolving, f"agent{next(self._names)}:")
+            known = self._providers[key] = (spec, agent)
+        return msgspec.structs.replace(
+            known[0],
+            system_prompt=agent.system_prompt,
+            first_message=agent.first_message,
+            voice=agent.voice,
+            variables={str(name): str(value) for name, value in agent.variables.items()},
+            barge_in_threshold_ms=agent.barge_in_threshold_ms,
+            interruptions=agent.interruptions,
+            patience=agent.patience,
+            transfer_allow=agent.transfer_allow,
+            transfer_refused_message=agent.transfer_refused_message,
+            transfer_failed_message=agent.transfer_failed_message,
+        )
 
     async def _ask(self, what: str, verb: str, **args: Any) -> Any:
         if self._drive is None:

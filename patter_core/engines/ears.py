@@ -11,18 +11,23 @@ from collections import deque
 import msgspec
 
 from ..audio.formats import AudioFormat
-from ..audio.vad import EnergyVad, SpeechStarted
+from ..audio.vad import WINDOW_MS, EnergyVad, SpeechStarted
 from ..settings import CallSettings
 from .engine import CallerStarted
 
 __all__ = ["Ears", "Spoken"]
 
+_SURE = 3
+"""Voiced windows that make a voice, as in the detector."""
+
 
 class Spoken(msgspec.Struct, frozen=True, gc=False):
-    """An utterance has ended; its last voice was heard at ``at`` (on the call's clock). ``audio`` is as on the line."""
+    """An utterance has ended; its last voice was heard at ``at`` (on the call's clock), ``voiced_us`` after its first.
+    ``audio`` is as on the line."""
 
     at: int
     audio: bytes
+    voiced_us: int = 0
 
 
 class Ears:
@@ -39,6 +44,13 @@ class Ears:
         self._utterance: list[bytes] | None = None
         self._utterance_bytes = 0
         self._started_ms = 0
+        self._closed_ms = -1  # the last voice of a turn that was closed by somebody else, and what came after it
+        self._voices = 0
+
+    @property
+    def speaking(self) -> bool:
+        """The caller is in the middle of an utterance."""
+        return self._utterance is not None
 
     @property
     def voiced_us(self) -> int:
@@ -59,7 +71,7 @@ class Ears:
             self._utterance.append(audio)
             self._utterance_bytes += len(audio)
         for event in self._vad.process(audio):
-            at = max(0, now - (self._heard_us - event.at_ms * 1000))
+            at = self._at(now, event.at_ms)
             if type(event) is SpeechStarted:
                 self._begin(list(self._preroll), self._preroll_bytes, event.at_ms)
                 self._preroll.clear()
@@ -67,13 +79,49 @@ class Ears:
                 out.append(CallerStarted(at))
             elif self._utterance is not None:
                 out.append(self._end(at))
+        if self._utterance is None and self._closed_ms >= 0:
+            out += self._goes_on(now)
         if self._utterance is not None and self._utterance_bytes >= self.limit:
             out.append(self._end(now))
             self._begin([], 0, self._vad.position_ms)
             out.append(CallerStarted(now))  # who is cut in the middle of a monologue has not stopped speaking
         return out
 
+    def close(self, now: int) -> tuple[int, int] | None:
+        """Somebody else decided that the turn is over: its end is not reported again. When its last voice was, and for
+        how long there was voice; None when the caller is quiet. Who goes on to speak begins a new one."""
+        if self._utterance is None:
+            return None
+        voiced = self.voiced_us
+        last_ms = self._vad.last_voiced_ms or 0
+        self._utterance = None
+        self._utterance_bytes = 0
+        self._closed_ms = last_ms
+        self._voices = 0
+        return self._at(now, last_ms), voiced
+
+    def _at(self, now: int, position_ms: int) -> int:
+        """When a position of the sound was heard."""
+        return max(0, now - (self._heard_us - position_ms * 1000))
+
+    def _goes_on(self, now: int) -> list[CallerStarted | Spoken]:
+        """The turn was closed before the detector saw its end, so it will not report another start: is there more of
+        that voice? (One window of sound may be a click.)"""
+        last_ms = self._vad.last_voiced_ms or 0
+        if not self._vad.speaking or self._closed_ms < 0 or last_ms <= self._closed_ms:
+            return []
+        self._closed_ms = last_ms
+        self._voices += 1
+        if self._voices < _SURE:
+            return []
+        started_ms = max(0, last_ms - _SURE * WINDOW_MS)
+        self._begin(list(self._preroll), self._preroll_bytes, started_ms)
+        self._preroll.clear()
+        self._preroll_bytes = 0
+        return [CallerStarted(self._at(now, started_ms))]
+
     def _begin(self, audio: list[bytes], size: int, at_ms: int) -> None:
+        self._closed_ms = -1
         self._utterance = audio
         self._utterance_bytes = size
         self._started_ms = at_ms
@@ -81,9 +129,10 @@ class Ears:
     def _end(self, at: int) -> Spoken:
         assert self._utterance is not None
         audio = b"".join(self._utterance)
+        voiced = self.voiced_us
         self._utterance = None
         self._utterance_bytes = 0
-        return Spoken(at, audio)
+        return Spoken(at, audio, voiced)
 
     def _keep_preroll(self, audio: bytes) -> None:
         self._preroll.append(audio)

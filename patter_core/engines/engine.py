@@ -7,26 +7,34 @@ business: it says when the caller starts and stops speaking, and is told when it
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
 from ..audio.formats import AudioFormat
-from ..call.words import Drop, Run, TaskAudio, TaskRaised, TaskReturned, TaskYielded
+from ..call.words import Inward, Outward
+from .policy import GuardSpec, Interruptions, ToolSpec
+from .usage import Usage
 
 __all__ = [
     "AskReply",
+    "Asking",
+    "CallTool",
     "CallerSaid",
     "CallerStarted",
     "CallerStopped",
+    "CutShort",
     "Ended",
     "Engine",
     "EngineContext",
     "EngineFact",
     "EngineOrder",
     "GaveUp",
+    "HungUp",
     "Interrupted",
     "Keyed",
+    "Played",
+    "ProviderWarned",
     "ReplyBegan",
     "Said",
     "Say",
@@ -36,6 +44,11 @@ __all__ = [
     "SpeechEnough",
     "SpeechWanted",
     "StageFailed",
+    "Switched",
+    "ToolAnswered",
+    "Unasked",
+    "Used",
+    "Worded",
 ]
 
 
@@ -50,6 +63,14 @@ class EngineContext(msgspec.Struct, frozen=True):
     first_message: str
     language: str
     voice: str
+    prefix: str = ""  # of every name this engine gives to a task, link or fetch
+    variables: dict[str, str] = {}
+    tools: tuple[ToolSpec, ...] = ()
+    guards: tuple[GuardSpec, ...] = ()
+    interruptions: Interruptions | None = None  # None: as is usual for this engine
+    past: tuple[tuple[str, str], ...] = ()  # what was said before this engine took over: (user | assistant, text)
+    speech_goes_on: bool = False  # it took over in the middle of a call: the first message was said long ago
+    epoch: int = 0  # the unix time, in microseconds, at which the clock of ``now`` was 0
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
@@ -85,21 +106,41 @@ class Keyed(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class Played(msgspec.Struct, frozen=True, gc=False):
+    """The caller heard this item to its end."""
+
+    item: str
+
+
+class Asking(msgspec.Struct, frozen=True, gc=False):
+    """Answers ``AskReply``: what the reply handler is to be given (text, call_id, caller, callee, history, ...)."""
+
+    ask: str
+    payload: dict[str, Any]
+
+
+class Unasked(msgspec.Struct, frozen=True, gc=False):
+    """Answers ``AskReply``: there is to be no reply now."""
+
+    ask: str
+
+
+class ToolAnswered(msgspec.Struct, frozen=True, gc=False):
+    """A tool is done. ``output`` is JSON text for the model; with ``error`` it says what went wrong. With ``quiet``
+    the model is told, and need not say anything (the call is being ended or handed over)."""
+
+    call: str
+    output: str
+    error: bool = False
+    quiet: bool = False
+
+
 class Ended(msgspec.Struct, frozen=True, gc=False):
     """The conversation is over: give up every task. Nothing follows."""
 
 
 EngineFact: TypeAlias = (
-    Interrupted
-    | SpeechEnough
-    | SpeechWanted
-    | Say
-    | Keyed
-    | Ended
-    | TaskYielded
-    | TaskAudio
-    | TaskReturned
-    | TaskRaised
+    Interrupted | SpeechEnough | SpeechWanted | Say | Keyed | Played | Asking | Unasked | ToolAnswered | Ended | Inward
 )
 
 
@@ -116,6 +157,14 @@ class Speak(msgspec.Struct, frozen=True, gc=False):
 
 class Saying(msgspec.Struct, frozen=True, gc=False):
     """The audio of ``item`` that follows, up to the next ``Saying``, says this."""
+
+    item: str
+    text: str
+
+
+class Worded(msgspec.Struct, frozen=True, gc=False):
+    """... and this, for an engine whose words come in pieces: ``text`` goes on where the last piece ended, as it is
+    (with its own spaces)."""
 
     item: str
     text: str
@@ -161,14 +210,55 @@ class ReplyBegan(msgspec.Struct, frozen=True, gc=False):
 
 
 class AskReply(msgspec.Struct, frozen=True, gc=False):
-    """Run the reply handler, as task ``task``, on what the caller said; the conversation adds caller and history."""
+    """What is the reply handler to be given, now that the caller said this? ``Asking`` or ``Unasked`` follows at once,
+    under the same name."""
 
-    task: str
+    ask: str
     text: str
 
 
+class CallTool(msgspec.Struct, frozen=True, gc=False):
+    """The model wants a tool run. ``arguments`` is its JSON text, unread. ``ToolAnswered`` follows, once."""
+
+    call: str
+    name: str
+    arguments: str
+
+
+class CutShort(msgspec.Struct, frozen=True, gc=False):
+    """What was not heard of this item must not be: stop it, have the carrier drop it. ``Interrupted`` follows at once
+    when there was something to stop."""
+
+    item: str
+    why: str
+
+
+class Used(msgspec.Struct, frozen=True, gc=False):
+    """This was consumed at a provider. ``item`` is the reply it was for; '' for the caller's side, or unknown."""
+
+    usage: Usage
+    item: str = ""
+
+
+class Switched(msgspec.Struct, frozen=True, gc=False):
+    """``stage`` (stt, llm, tts, engine) now runs on another provider; or on the same one again, on a new link."""
+
+    stage: str
+    to: str
+    detail: str
+
+
+class ProviderWarned(msgspec.Struct, frozen=True, gc=False):
+    """Something of a provider's an operator should know of; the conversation goes on."""
+
+    provider: str
+    code: str
+    detail: str
+
+
 class StageFailed(msgspec.Struct, frozen=True, gc=False):
-    """``stt``, ``reply`` or ``tts`` failed once; the engine goes on (and says so to the caller where it can)."""
+    """``stt``, ``reply``, ``tts``, ``hook`` or ``guard`` failed once; the engine goes on (and says so to the caller
+    where it can)."""
 
     stage: str
     detail: str
@@ -179,6 +269,13 @@ class GaveUp(msgspec.Struct, frozen=True, gc=False):
 
     detail: str
     say: str
+
+
+class HungUp(msgspec.Struct, frozen=True, gc=False):
+    """The agent has ended the conversation, at its provider: nothing more will come. What it said last is still to be
+    heard."""
+
+    detail: str
 
 
 EngineOrder: TypeAlias = (
@@ -193,8 +290,14 @@ EngineOrder: TypeAlias = (
     | AskReply
     | StageFailed
     | GaveUp
-    | Run
-    | Drop
+    | HungUp
+    | Worded
+    | CallTool
+    | CutShort
+    | Used
+    | Switched
+    | ProviderWarned
+    | Outward
 )
 
 

@@ -1,13 +1,13 @@
-"""Speech-to-text, then your function, then text-to-speech: streaming from the first sentence on.
+"""Speech-to-text, then your function or a language model, then text-to-speech: streaming from the first sentence on.
 
-The caller's voice is followed by the energy detector; a turn ends after ``endpoint_s`` of silence. The utterance
-goes to the recogniser, its text to the reply handler, the reply sentence by sentence to the voice. All three are
-named handlers at the edge; this machine only decides when each runs and what happens when one fails:
+The caller's voice is followed by the energy detector; a turn ends after ``endpoint_s`` of silence, or when the ear says
+so. What the ear understood goes to the brain, what the brain answers goes to the voice sentence by sentence, while it
+goes on. This machine decides when each of them works and what happens when one fails:
 
-* nothing recognised: nobody spoke; we go on listening.
-* the recogniser or the reply fails: the caller hears the fallback line, never silence.
-* the voice fails: nothing can be said any more; the call is given up, and the last words go through the carrier's
-  voice.
+* nothing recognised: nobody spoke; we go on listening. If it had cut the agent short, what was cut is said after all.
+* the ear or the brain fails, or the voice once: the caller hears the fallback line, never silence.
+* the voice is lost, or the ear: nothing can be said, or heard, any more. The call is given up, and the last words go
+  through the carrier's voice. Without a brain every turn is answered with the fallback line; three of them are enough.
 
 What the caller says before any of the reply is heard is answered together with what they said before; what they say
 while it is being spoken, too briefly to interrupt it, is answered after it.
@@ -15,21 +15,16 @@ while it is being spoken, too briefly to interrupt it, is answered after it.
 
 from __future__ import annotations
 
-import enum
-from collections import deque
+import re
 from typing import Any
 
 from ..audio.formats import AudioFormat
-from ..audio.transcode import Transcoder
-from ..call.words import Drop, Run, TaskAudio, TaskRaised, TaskReturned, TaskYielded
+from ..call.words import Inward
 from ..config import PipelineSpec
 from ..settings import CallSettings, us
-from ..timers import Timers, later
-from .ears import Ears, Spoken
+from .asides import Answered, Asides
 from .engine import (
-    AskReply,
-    CallerSaid,
-    CallerStopped,
+    Asking,
     Ended,
     EngineContext,
     EngineFact,
@@ -37,42 +32,32 @@ from .engine import (
     GaveUp,
     Interrupted,
     Keyed,
+    Played,
     ReplyBegan,
-    Said,
     Say,
-    Saying,
-    Speak,
-    SpeechEnded,
     SpeechEnough,
     SpeechWanted,
     StageFailed,
+    ToolAnswered,
+    Unasked,
 )
-from .sentences import Sentences
+from .guards import Guards
+from .listening import HEARD, Heard, Listening
+from .memory import Memory
+from .policy import Interruptions
+from .resuming import Resuming
+from .speaking import Speaking
+from .stage_table import brain_of, ear_of, voice_of
+from .thinking import ASKING, Thinking
+from .wording import Worder
 
 __all__ = ["PipelineEngine"]
 
 _UNANSWERED = 20
 """Utterances waiting for one reply. A reply takes at most ``reply_s``, so it is a caller who does not listen."""
-
-
-class _Timer(enum.Enum):
-    STT = "stt"
-    REPLY = "reply"
-    TTS = "tts"
-
-
-class _Line:
-    """One thing to say: an item, its sentences as they become known, and whether more will come."""
-
-    __slots__ = ("began", "complete", "item", "sentences", "voiced", "waiting")
-
-    def __init__(self, item: str) -> None:
-        self.item = item
-        self.sentences = Sentences()
-        self.waiting: deque[str] = deque()  # sentences not yet given to the voice
-        self.complete = False
-        self.began = False  # its first text is known
-        self.voiced = False  # there is audio of it
+_TURNS_WITHOUT_BRAIN = 3
+_WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
+"""Where one writes without spaces, a character counts as a word."""
 
 
 class PipelineEngine:
@@ -80,26 +65,25 @@ class PipelineEngine:
 
     def __init__(self, context: EngineContext, spec: PipelineSpec, settings: CallSettings) -> None:
         self._context = context
-        self._spec = spec
         self._settings = settings
-        self._timers: Timers[_Timer] = Timers()
-        self._ears = Ears(context.line, settings)
-        self._spoken: deque[Spoken | str] = deque()  # utterances waiting for the recogniser; keys pressed among them
-        self._lines: deque[_Line] = deque()  # what is being said, then what is to be said
+        self._policy = context.interruptions or Interruptions()
+        self._fallback = spec.fallback_text
+        hooks, beside = spec.hooks, self._hook_context
+        asides = self._asides = Asides(f"{context.prefix}hook:")
+        memory = self._memory = Memory(settings.history, context.past)
+        worder = Worder(Guards(context.guards), hooks, spec.plain_speech, asides, beside)
+        ear = ear_of(spec.ear, context, settings)
+        self._listening = Listening(context, settings, ear, hooks.after_transcribe, asides, beside)
+        speaking = self._speaking = Speaking(settings, voice_of(spec.voice, context, settings), worder)
+        brain = brain_of(spec.brain, context, settings)
+        self._thinking = Thinking(context.prefix, settings, brain, speaking, memory, hooks.before_llm, asides, beside)
+        self._resuming = Resuming(settings.reply_chars)
+        self._resume_at: int | None = None  # when what was cut is to be said, if nothing was recognised until then
         self._count = 0
-        self._stt = ""  # the running recogniser task
-        self._stt_at = -1  # when the utterance it is at ended
-        self._stt_wrong = ""  # what it gave that is not text
-        self._reply = ""  # the running reply task
-        self._reply_line: _Line | None = None
-        self._reply_chars = 0
-        self._reply_wrong = ""
-        self._tts = ""  # the running voice task
-        self._tts_spoke = False
-        self._tts_room = 0  # microseconds of audio this sentence may still have
-        self._enough = False  # so much speech is queued that the next sentence may wait
         self._unanswered: list[str] = []  # what the running reply answers
         self._next: list[str] = []  # what was said while it was being spoken
+        self._without_brain = 0  # turns
+        self._warm = False
         self._done = False  # given up or ended
 
     @property
@@ -108,11 +92,11 @@ class PipelineEngine:
 
     @property
     def speaks(self) -> AudioFormat:
-        return self._spec.tts_format
+        return self._speaking.speaks
 
     @property
     def voiced_us(self) -> int:
-        return self._ears.voiced_us
+        return self._listening.voiced_us
 
     @property
     def says(self) -> bool:
@@ -120,332 +104,265 @@ class PipelineEngine:
 
     @property
     def busy(self) -> bool:
-        return bool(self._lines or self._reply or self._stt or self._spoken) and not self._done
+        return bool(self._speaking.lines or self._thinking.line or self._listening.waiting) and not self._done
 
     @property
     def deadline(self) -> int | None:
-        return None if self._done else self._timers.deadline
+        if self._done:
+            return None
+        at = self._resume_at
+        stages = self._listening.deadline, self._thinking.deadline, self._speaking.deadline
+        for other in (*stages, self._asides.deadline):
+            if other is not None and (at is None or other < at):
+                at = other
+        return at
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def warm(self, now: int) -> list[EngineOrder]:
+        """There will be a conversation: open what takes time to open."""
+        out: list[EngineOrder] = []
+        if not self._warm:
+            self._warm = True
+            self._listening.begin(now, out)
+            self._thinking.begin(now, out)
+            self._speaking.begin(now, out)
+            self._settle(now, out)
+        return out
 
     def begin(self, now: int) -> list[EngineOrder]:
-        out: list[EngineOrder] = []
-        if self._context.first_message:
-            self._say(now, "first", self._context.first_message, out)
+        out = self.warm(now)
+        if self._context.first_message and not self._context.speech_goes_on and not self._done:
+            self._speaking.say(now, "first", self._context.first_message, out)
+            self._settle(now, out)
         return out
 
     def hear(self, now: int, audio: bytes) -> list[EngineOrder]:
         out: list[EngineOrder] = []
-        for event in self._ears.hear(now, audio):
-            if type(event) is Spoken:
-                out.append(CallerStopped(event.at))
-                self._recognise(now, event, out)
-            else:
-                out.append(event)  # type: ignore[arg-type]  # the other kind is CallerStarted
+        self._listening.hear(now, audio, out)
+        if out:
+            self._settle(now, out)
         return out
-
-    # --- results -----------------------------------------------------------------------------------------------------
 
     def handle(self, now: int, fact: EngineFact) -> list[EngineOrder]:
         out: list[EngineOrder] = []
         if self._done or getattr(fact, "name", None) == "":  # no task is called that; a stage that does not run is
             return out
         match fact:
-            case Interrupted():
-                self._interrupted(out)
+            case Interrupted(item, _, heard):
+                self._interrupted(now, item, heard, out)
+            case Played(item):
+                self._memory.played(item)
+                self._resuming.played(item)
             case SpeechEnough():
-                self._enough = True
+                self._speaking.hold()
             case SpeechWanted():
-                self._enough = False
-                self._speak_next(now, out)
+                self._speaking.resume(now, out)
             case Say(item, text):
-                if sum(map(_waiting_chars, self._lines)) + len(text) > self._settings.reply_chars:
+                if self._speaking.characters + len(text) > self._settings.reply_chars:
                     out.append(StageFailed("tts", f"{item}: more than reply_chars waits to be said; left out"))
                 else:
-                    self._say(now, item, text, out)
+                    self._speaking.say(now, item, text, out)
             case Keyed(text):
-                self._spoken.append(text)
-                self._recognise_next(now, out)
+                self._resuming.cancel()
+                self._listening.keyed(text)
+            case Asking(ask, payload):
+                self._thinking.asking(now, ask, payload, out)
+            case Unasked(ask):
+                self._thinking.unasked(ask)
+            case ToolAnswered():
+                self._thinking.tool_answered(now, fact, out)
             case Ended():
-                self._stop(out)
-            case TaskAudio(name, data):
-                if name == self._tts:
-                    self._voiced(now, data, out)
-                else:
-                    self._not_text(name, "audio")
-            case TaskYielded(name, value):
-                if name == self._reply:
-                    self._replied(now, value, False, out)
-                else:
-                    self._not_text(name, "a generator")
-            case TaskReturned(name, value):
-                if name == self._stt:
-                    self._recognised(now, value, out)
-                elif name == self._reply:
-                    self._replied(now, value, True, out)
-                elif name == self._tts:
-                    self._sentence_done(now, out)
-            case TaskRaised(name, _, detail):
-                self._failed(now, name, detail, out)
+                self._stop(now, out)
+            case _:
+                self._inward(now, fact, out)
+        self._settle(now, out)
         return out
 
-    def _not_text(self, name: str, what: str) -> None:
-        if name == self._stt:
-            self._stt_wrong = what
-        elif name == self._reply:
-            self._reply_wrong = what
+    def _inward(self, now: int, fact: Inward, out: list[EngineOrder]) -> None:
+        """Names tell whose it is; to the others it is nothing."""
+        answer = self._asides.handle(fact)
+        if answer is not None:
+            self._answered(now, answer, out)
+            return
+        self._listening.handle(now, fact, out)
+        self._thinking.handle(now, fact, out)
+        self._speaking.handle(now, fact, out)
 
     def tick(self, now: int) -> list[EngineOrder]:
         out: list[EngineOrder] = []
-        while not self._done and (timer := self._timers.due(now)) is not None:
-            name = {_Timer.STT: self._stt, _Timer.REPLY: self._reply, _Timer.TTS: self._tts}[timer]
-            out.append(Drop(name))
-            self._failed(now, name, "took too long", out)
+        if self._done:
+            return out
+        while (answer := self._asides.due(now, out)) is not None:
+            self._answered(now, answer, out)
+        for half in (self._listening, self._thinking, self._speaking):
+            if half.deadline is not None and half.deadline <= now:
+                half.tick(now, out)
+        self._settle(now, out)
         return out
 
-    def _failed(self, now: int, name: str, detail: str, out: list[EngineOrder]) -> None:
-        if not name:
-            return
-        if name == self._stt:
-            self._end_stt()
-            out.append(StageFailed("stt", detail))
-            self._apologise(now, False, out)
-            self._recognise_next(now, out)
-        elif name == self._reply:
-            self._reply_failed(now, detail, out)
-        elif name == self._tts:
-            self._tts = ""  # it has ended
-            self._stop(out)
-            out.append(StageFailed("tts", detail))
-            out.append(GaveUp(detail, self._spec.fallback_text))
+    def _answered(self, now: int, answer: Answered, out: list[EngineOrder]) -> None:
+        if answer.purpose == HEARD:
+            self._listening.hooked(answer, out)
+        elif answer.purpose == ASKING:
+            self._thinking.hooked(now, answer, out)
+        else:
+            self._speaking.worded(now, answer, out)
 
-    def _stop(self, out: list[EngineOrder]) -> None:
+    def _hook_context(self) -> dict[str, Any]:
+        """What a hook gets beside the value."""
+        context = self._context
+        history = [*self._memory.messages()]
+        return {"call_id": context.call_id, "caller": context.caller, "callee": context.callee, "history": history}
+
+    # --- what follows from it ----------------------------------------------------------------------------------------
+
+    def _settle(self, now: int, out: list[EngineOrder]) -> None:
+        """The halves have moved; do what follows, until nothing does."""
+        listening, thinking, speaking = self._listening, self._thinking, self._speaking
+        while not self._done:
+            while speaking.said:
+                line, sentence = speaking.said.popleft()
+                self._memory.spoke(line.item, sentence)
+                self._resuming.aired(line, sentence)
+            if speaking.lost or listening.lost:
+                self._give_up(now, speaking.lost or listening.lost, out)
+            elif speaking.blocked:
+                if speaking.blocked.popleft() is thinking.line:
+                    thinking.drop(now, out)
+                    self._ask_next(out)
+                speaking.go_on(now, out)
+            elif thinking.ended:
+                self._reply_ended(now, out)
+            elif listening.failed:
+                listening.failed = False
+                self._apologise(now, False, out)
+            elif speaking.unheard:
+                speaking.unheard = False
+                self._apologise(now, False, out)
+            elif (heard := listening.next(now, out)) is not None:
+                self._answer(now, heard, out)
+            elif not self._resumed(now, out):
+                return
+
+    def _give_up(self, now: int, detail: str, out: list[EngineOrder]) -> None:
+        self._stop(now, out)
+        out.append(GaveUp(detail, self._fallback))
+
+    def _stop(self, now: int, out: list[EngineOrder]) -> None:
         """Nothing more is done."""
         self._done = True
-        out.extend(Drop(task) for task in (self._stt, self._reply, self._tts) if task)
-        self._stt = self._reply = self._tts = ""
+        self._asides.drop_all(out)
+        self._listening.end(now, out)
+        self._thinking.end(now, out)
+        self._speaking.end(now, out)
+        self._resuming.forget()
 
     def _apologise(self, now: int, answers: bool, out: list[EngineOrder]) -> None:
         """Say the fallback line, once at a time. ``answers``: it is what the caller gets for a reply."""
-        if any(line.item.startswith("sorry:") for line in self._lines):
+        prefix = f"{self._context.prefix}sorry:"
+        if any(line.item.startswith(prefix) for line in self._speaking.lines):
             return
         self._count += 1
-        item = f"sorry:{self._count}"
+        item = f"{prefix}{self._count}"
         if answers:
             out.append(ReplyBegan(item))
-        self._say(now, item, self._spec.fallback_text, out)
-
-    # --- speech to text ----------------------------------------------------------------------------------------------
-
-    def _recognise(self, now: int, spoken: Spoken, out: list[EngineOrder]) -> None:
-        if self._spec.stt is None or self._done:
-            return
-        self._spoken.append(spoken)
-        while len(self._spoken) > 1 and sum(map(_audio_bytes, self._spoken)) > self._ears.limit:
-            oldest = next(one for one in self._spoken if isinstance(one, Spoken))
-            self._spoken.remove(oldest)
-            out.append(StageFailed("stt", "too slow: more than utterance_s waits; the oldest was not recognised"))
-        self._recognise_next(now, out)
-
-    def _recognise_next(self, now: int, out: list[EngineOrder]) -> None:
-        stt = self._spec.stt
-        while not self._stt and self._spoken and isinstance(text := self._spoken[0], str):
-            self._spoken.popleft()
-            out.append(CallerSaid(text))
-            self._answer(now, text, out)
-        if stt is None or self._stt or not self._spoken:
-            return
-        spoken = self._spoken.popleft()
-        assert isinstance(spoken, Spoken)
-        pcm = Transcoder(self._context.line, self._spec.stt_format).process(spoken.audio)
-        self._count += 1
-        self._stt = f"stt:{self._count}"
-        self._stt_at = spoken.at
-        self._timers.set(_Timer.STT, later(now, self._settings.stt_s))
-        out.append(Run(self._stt, stt.lane, stt.name, (pcm, self._spec.stt_format.rate)))
-
-    def _end_stt(self) -> None:
-        self._stt = self._stt_wrong = ""
-        self._timers.clear(_Timer.STT)
-
-    def _recognised(self, now: int, value: Any, out: list[EngineOrder]) -> None:
-        wrong = self._stt_wrong if value is None else "" if isinstance(value, str) else type(value).__name__
-        if wrong:
-            self._failed(now, self._stt, f"returned {wrong}, not text", out)
-            return
-        self._end_stt()
-        text = value.strip() if isinstance(value, str) else ""
-        if text:
-            out.append(CallerSaid(text, True, self._stt_at))
-            self._answer(now, text, out)
-        self._recognise_next(now, out)
+        self._speaking.say(now, item, self._fallback, out)
 
     # --- the reply ---------------------------------------------------------------------------------------------------
 
-    def _answer(self, now: int, text: str, out: list[EngineOrder]) -> None:
-        line = self._reply_line
-        if line is not None and line.voiced:
-            self._next.append(text)
+    def _answer(self, now: int, heard: Heard, out: list[EngineOrder]) -> None:
+        """The caller said this."""
+        self._resuming.cancel()
+        line = self._thinking.line
+        if line is not None and (line.voiced or not self._restarts(heard)):
+            self._memory.caller(heard.text)
+            self._next.append(heard.text)
             del self._next[:-_UNANSWERED]
             return
-        if line is not None:  # nothing of the reply was heard: answer everything at once
-            out.append(Drop(self._reply))
-            self._silence(line, out)
-            self._end_reply()
-        else:
+        instead = 0
+        if line is None:
             self._unanswered.clear()
-        self._unanswered.append(text)
+        else:  # nothing of the reply was heard: answer everything at once
+            self._thinking.drop(now, out)
+            self._speaking.silence(now, line, out)
+            instead = 1 + len(self._next)
+            self._unanswered += self._next
+            self._next.clear()
+        self._unanswered.append(heard.text)
         del self._unanswered[:-_UNANSWERED]
-        self._ask(now, out)
+        self._ask(instead, out)
+        if line is not None:
+            self._speaking.go_on(now, out)
 
-    def _ask(self, now: int, out: list[EngineOrder]) -> None:
-        self._count += 1
-        self._reply = f"reply:{self._count}"
-        self._reply_line = _Line(f"r{self._count}")
-        self._reply_chars = 0
-        self._lines.append(self._reply_line)
-        self._timers.set(_Timer.REPLY, later(now, self._settings.reply_s))
-        out.append(AskReply(self._reply, " ".join(self._unanswered)))
+    def _restarts(self, heard: Heard) -> bool:
+        """Are these words enough to begin the reply again, which is not heard yet?"""
+        if heard.keyed:
+            return True
+        policy = self._policy
+        if heard.voiced_us < policy.thinking_ms * 1000:
+            return False
+        return policy.thinking_words <= 0 or len(_WORD.findall(heard.text)) >= policy.thinking_words
 
-    def _ask_next(self, now: int, out: list[EngineOrder]) -> None:
+    def _ask(self, instead: int, out: list[EngineOrder]) -> None:
+        text = " ".join(self._unanswered)
+        self._memory.ask(text, instead)
+        self._thinking.ask(text, out)
+
+    def _ask_next(self, out: list[EngineOrder]) -> None:
         """The reply is complete: is there something it did not answer yet?"""
-        if self._next and not self._reply:
+        if self._next and self._thinking.line is None:
             self._unanswered, self._next = self._next, []
-            self._ask(now, out)
+            self._ask(len(self._unanswered), out)
 
-    def _replied(self, now: int, value: Any, ended: bool, out: list[EngineOrder]) -> None:
-        line = self._reply_line
-        assert line is not None
-        text = value if isinstance(value, str) else ""
-        if value is not None and not isinstance(value, str):
-            self._reply_wrong = type(value).__name__
-        room = self._settings.reply_chars - self._reply_chars
-        if len(text) > room:  # a runaway reply is cut, said so, and spoken up to here
-            text = text[:room]
-            if not ended:
-                out.append(Drop(self._reply))
-            ended = True
-            out.append(StageFailed("reply", f"longer than reply_chars ({self._settings.reply_chars}); cut"))
-        self._reply_chars += len(text)
-        if text.strip() and not line.began:
-            line.began = True
-            out.append(ReplyBegan(line.item))
-        line.waiting.extend(line.sentences.push(text))
-        if not ended:
-            self._speak_next(now, out)
-        elif self._reply_wrong and not line.began:
-            self._reply_failed(now, f"gave {self._reply_wrong}, not text", out)
-        else:  # None or "" is a reply too: the function chose to say nothing
-            self._complete(now, line, out)
-
-    def _reply_failed(self, now: int, detail: str, out: list[EngineOrder]) -> None:
-        line = self._reply_line
-        assert line is not None
-        out.append(StageFailed("reply", detail))
-        self._complete(now, line, out)
-        self._apologise(now, not line.began, out)
-
-    def _end_reply(self) -> None:
-        self._reply = self._reply_wrong = ""
-        self._reply_line = None
-        self._timers.clear(_Timer.REPLY)
-
-    def _complete(self, now: int, line: _Line, out: list[EngineOrder]) -> None:
-        self._end_reply()
+    def _reply_ended(self, now: int, out: list[EngineOrder]) -> None:
+        thinking, speaking = self._thinking, self._speaking
+        failed = thinking.failed
+        line = thinking.take()
         if line.began:
-            line.waiting.extend(line.sentences.flush())
-            line.complete = True
+            speaking.finish(line)
         else:
-            self._lines.remove(line)
-        self._ask_next(now, out)
-        self._speak_next(now, out)
-
-    def _silence(self, line: _Line, out: list[EngineOrder]) -> None:
-        """A reply of which nothing was heard yet is not to be heard any more."""
-        if self._tts and self._lines[0] is line:
-            out.append(Drop(self._tts))
-            self._end_tts()
-        if line.began:
-            out.append(SpeechEnded(line.item))
-        self._lines.remove(line)
-
-    # --- text to speech ----------------------------------------------------------------------------------------------
-
-    def _say(self, now: int, item: str, text: str, out: list[EngineOrder]) -> None:
-        line = _Line(item)
-        line.began = True
-        line.waiting.extend(line.sentences.push(text[: self._settings.reply_chars]))
-        line.waiting.extend(line.sentences.flush())
-        line.complete = True
-        self._lines.append(line)
-        self._speak_next(now, out)
-
-    def _speak_next(self, now: int, out: list[EngineOrder]) -> None:
-        """Give the voice its next sentence, in order, one at a time."""
-        while self._lines and not self._tts and not self._enough:
-            line = self._lines[0]
-            if line.waiting:
-                sentence = line.waiting.popleft()
-                if not any(map(str.isalnum, sentence)):
-                    continue  # "***" or a dash: a voice has nothing to say there
-                self._count += 1
-                self._tts = f"tts:{self._count}"
-                self._tts_spoke = False
-                self._tts_room = us(self._settings.sentence_s)
-                self._timers.set(_Timer.TTS, later(now, self._settings.tts_s))
-                out.append(Saying(line.item, sentence))
-                out.append(Run(self._tts, self._spec.tts.lane, self._spec.tts.name, (sentence,)))
-            elif line.complete:
-                self._lines.popleft()
-                out.append(SpeechEnded(line.item))
-            else:
+            speaking.lines.remove(line)
+        if failed and thinking.lost:
+            self._without_brain += 1
+            if self._without_brain >= _TURNS_WITHOUT_BRAIN:
+                self._give_up(now, thinking.lost, out)
                 return
-
-    def _voiced(self, now: int, audio: bytes, out: list[EngineOrder]) -> None:
-        if not audio:
-            return
-        self._tts_spoke = True
-        line, speaks = self._lines[0], self._spec.tts_format
-        duration = speaks.duration_us(len(audio))
-        if duration > self._tts_room:  # a voice that runs away is cut
-            audio = audio[: speaks.bytes_for_ms(self._tts_room // 1000)]
-        self._timers.set(_Timer.TTS, later(now, self._settings.tts_s))
-        if audio:
-            line.voiced = True
-            out.append(Speak(line.item, audio))
-        if duration > self._tts_room:
-            out.append(Drop(self._tts))
-            out.append(StageFailed("tts", f"a sentence longer than sentence_s ({self._settings.sentence_s}); cut"))
-            self._sentence_done(now, out)
-        else:
-            self._tts_room -= duration
-
-    def _sentence_done(self, now: int, out: list[EngineOrder]) -> None:
-        if not self._tts_spoke:
-            self._failed(now, self._tts, "the voice returned no audio", out)
-            return
-        out.append(Said(self._lines[0].item))
-        self._end_tts()
-        self._speak_next(now, out)
-
-    def _end_tts(self) -> None:
-        self._tts = ""
-        self._timers.clear(_Timer.TTS)
+        self._ask_next(out)
+        speaking.go_on(now, out)
+        if failed:
+            self._apologise(now, not line.began, out)
 
     # --- barge-in ----------------------------------------------------------------------------------------------------
 
-    def _interrupted(self, out: list[EngineOrder]) -> None:
+    def _interrupted(self, now: int, item: str, heard: str, out: list[EngineOrder]) -> None:
         """Everything that was to be said is moot; what the caller says now is what counts."""
-        out.extend(Drop(task) for task in (self._reply, self._tts) if task)
-        self._end_reply()
-        self._end_tts()
-        self._enough = False
-        self._lines.clear()
+        self._thinking.drop(now, out)
+        cut = self._speaking.clear(now, out)
+        self._memory.interrupted(item, heard)
+        listening = self._listening
+        if item and self._policy.resume_s > 0 and listening.hears_words and listening.speaking:
+            self._resuming.cut(item, heard)
+            self._resuming.dropped(cut, item)
+        else:
+            self._resuming.forget()
         self._unanswered.clear()
         self._next.clear()
 
-
-def _audio_bytes(one: Spoken | str) -> int:
-    return 0 if isinstance(one, str) else len(one.audio)
-
-
-def _waiting_chars(line: _Line) -> int:
-    return sum(map(len, line.waiting))
+    def _resumed(self, now: int, out: list[EngineOrder]) -> bool:
+        """Was it an interruption at all? Say what was cut, when the caller has been silent for long enough and nothing
+        was recognised. False when there is nothing to do now."""
+        listening = self._listening
+        if not self._resuming.pending or listening.speaking or listening.silent_at < 0:
+            self._resume_at = None
+            return False
+        at = listening.silent_at + us(self._policy.resume_s)
+        if at > now or listening.waiting:
+            self._resume_at = at if at > now else None  # later: when the words of all that was said are known
+            return False
+        self._resume_at = None
+        for line in self._resuming.take():
+            self._count += 1
+            line.item = f"{self._context.prefix}rest:{self._count}"
+            self._speaking.say_again(now, line, out)
+        return True

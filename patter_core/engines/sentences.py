@@ -13,6 +13,7 @@ _ABBREVIATIONS = frozenset(
     | {"dept", "approx", "apt", "ave", "blvd", "u.s", "a.m", "p.m"}
 )
 _LONGEST = 24  # characters looked back for an abbreviation: looking at all of them is quadratic
+_ITEM = 3  # digits of a number that begins an item of a list
 _MAX = 300  # characters without an end: cut at a comma or a space rather than let the caller wait
 
 
@@ -55,5 +56,7 @@ class Sentences:
         words = self._text[max(start, match.start() - _LONGEST) : match.start()].split()
         if not words:
             return False
+        if len(words) == 1 and words[0].isdecimal() and len(words[0]) <= _ITEM:
+            return True  # "1. First": the number belongs to what follows
         word = words[-1].lstrip("(\"'“‘").lower()
         return word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word != "i")

@@ -1,18 +1,22 @@
 """Boards joined on virtual time: no socket, no thread, no sleep. A ten-minute call takes milliseconds.
 
 The network is an adapter like any other, as pure as what it carries: it performs orders, keeps the contract's promises
-(one terminal fact per opened thing, facts in order, silence after a cancel), and can be told to be slow, to stall a
-connection or to drop one. With ``strict`` it also holds the boards to their side of the contract (C4, C7).
+(one terminal fact per opened thing, facts in order, silence after a cancel), and can be told to be slow, to cut what
+it carries into pieces, to stall a connection or to drop one. With ``strict`` it also holds the boards to their side of
+the contract (C4, C7).
 """
 
 from __future__ import annotations
 
+import hashlib
 import heapq
+import hmac
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+
+import msgspec
 
 from ..contract import (
     Abort,
@@ -55,8 +59,9 @@ from ..contract import (
     Ticked,
     Yielded,
 )
-from ..wire.events import HttpResponse
-from ..wire.http_client import HttpClient
+from ..errors import LocalProtocolError
+from ..wire.http_download import HttpDownload
+from .places import read_place
 
 __all__ = ["After", "ContractBroken", "Never", "Node", "VirtualNetwork"]
 
@@ -77,6 +82,16 @@ class Never:
     """What a handler returns to never finish."""
 
 
+class _Place(msgspec.Struct, frozen=True):
+    """Who answers at an address, whom they see coming, and what the way there is like."""
+
+    node: Node
+    peer: str
+    tls: bool | None
+    latency_us: int | None
+    cut: int
+
+
 class _Pipe:
     """One end of a virtual connection."""
 
@@ -84,8 +99,11 @@ class _Pipe:
         "closed",
         "closing",
         "conn",
+        "cut",
         "finished",
         "held",
+        "latency_us",
+        "latest",
         "node",
         "other",
         "paused",
@@ -106,6 +124,9 @@ class _Pipe:
         self.paused = False
         self.stalled = False  # the peer does not read: what is sent neither arrives nor is acknowledged
         self.held: deque[Fact] = deque()
+        self.latency_us: int | None = None  # one way; None: as everywhere
+        self.latest = 0  # when the last of what is on its way to here arrives
+        self.cut = 0  # what comes is cut into pieces of so many bytes; 0: as it was sent
         self.sent = 0
         self.unread: list[bytes | str] = []  # sent into a stall
         self.waiting: list[int] = []  # totals whose acknowledgement is due once the stall ends
@@ -113,26 +134,39 @@ class _Pipe:
 
 
 class _Exchange:
-    """A request on its way: an HTTP client at the end of a pipe."""
+    """A request on its way: an HTTP client at the end of a pipe. ``told`` waits for its board."""
 
-    def __init__(self, node: Node, order: Request, client: HttpClient, pipe: _Pipe) -> None:
+    def __init__(self, node: Node, order: Request) -> None:
         self.node = node
         self.order = order
-        self.client = client
-        self.pipe = pipe
+        self.client: HttpDownload | None = None
+        self.pipe = _Pipe(None, ConnId(0))
+        self.pipe.request = self
         self.done = False
+        self.paused = False
+        self.told: deque[Fact] = deque()
 
 
 class Node:
-    """A board on the network, and what it has said."""
+    """A board on the network, and what it has said.
+
+    ``secrets`` are what ``auth`` and ``sign`` name, as (header, value); a signing key's header is ''. Without any, a
+    name stands for itself: ``Authorization: <name>``, and the name is the key.
+    """
 
     def __init__(
-        self, network: VirtualNetwork, name: str, board: Board, handlers: Mapping[str, Callable[..., Any]]
+        self,
+        network: VirtualNetwork,
+        name: str,
+        board: Board,
+        handlers: Mapping[str, Callable[..., Any]],
+        secrets: Mapping[str, tuple[str, str]] | None,
     ) -> None:
         self.network = network
         self.name = name
         self.board = board
         self.handlers = dict(handlers)
+        self.secrets = secrets
         self.events: list[tuple[int, Any]] = []
         self.on_event: Callable[[int, Any], None] | None = None
         self.orders: list[tuple[int, Order]] | None = None  # set to [] to keep every order
@@ -140,6 +174,7 @@ class Node:
         self.pipes: dict[ConnId, _Pipe] = {}
         self.exchanges: dict[int, _Exchange] = {}
         self.tasks: dict[int, Any] = {}
+        self.shut: dict[int, Callable[[], None] | None] = {}  # paused generators, and how each goes on
         self.invoked: list[tuple[int, str, tuple[Any, ...]]] = []
         self.exit_code: int | None = None
         self.listening = True
@@ -160,6 +195,12 @@ class Node:
         """The events of a kind, oldest first."""
         return [event for _, event in self.events if isinstance(event, kind)]
 
+    def secret(self, name: str) -> tuple[str, str] | None:
+        """What a name stands for; None when it is nobody's."""
+        if self.secrets is None:
+            return ("Authorization", f"<{name}>")
+        return self.secrets.get(name)
+
 
 class VirtualNetwork:
     """Everything that happens, in order of virtual time. ``latency_us`` is one way."""
@@ -172,19 +213,40 @@ class VirtualNetwork:
         self._queue: list[tuple[int, int, Node, Fact | Callable[[], None]]] = []
         self._sequence = 0
         self._nodes: list[Node] = []
-        self._places: dict[tuple[str, int], tuple[Node, str]] = {}
+        self._places: dict[tuple[str, int], _Place] = {}
 
     # --- building ----------------------------------------------------------------------------------------------------
 
-    def add(self, name: str, board: Board, handlers: Mapping[str, Callable[..., Any]] | None = None) -> Node:
-        """A board joins."""
-        node = Node(self, name, board, handlers or {})
+    def add(
+        self,
+        name: str,
+        board: Board,
+        handlers: Mapping[str, Callable[..., Any]] | None = None,
+        secrets: Mapping[str, tuple[str, str]] | None = None,
+    ) -> Node:
+        """A board joins. ``secrets``: see ``Node``."""
+        node = Node(self, name, board, handlers or {}, secrets)
         self._nodes.append(node)
         return node
 
-    def place(self, host: str, port: int, node: Node, peer: str = "192.0.2.1") -> None:
-        """``node`` is what answers at this address; it sees connections as coming from ``peer``."""
-        self._places[host, port] = (node, peer)
+    def place(
+        self,
+        host: str,
+        port: int,
+        node: Node,
+        peer: str = "192.0.2.1",
+        *,
+        tls: bool | None = None,
+        latency_us: int | None = None,
+        cut: int = 0,
+    ) -> None:
+        """``node`` is what answers at this address; it sees connections as coming from ``peer``.
+
+        ``tls``: it wants to be spoken to with (or without) TLS; None: it does not care, and nothing is encrypted in
+        either case. ``latency_us`` is one way, for connections made from now on. ``cut``: what is sent on them, either
+        way, arrives in pieces of so many bytes.
+        """
+        self._places[host, port] = _Place(node, peer, tls, latency_us, cut)
 
     def schedule(self, node: Node, what: Fact | Callable[[], None], delay_us: int = 0) -> None:
         """A fact for a node (or something to do) after a delay."""
@@ -227,8 +289,10 @@ class VirtualNetwork:
             pipe = node.pipes.get(conn)
             if pipe is None:
                 return
-            if pipe.paused and isinstance(fact, Received | InputEnded):
+            if (pipe.paused or pipe.held) and isinstance(fact, Received | InputEnded):
                 pipe.held.append(fact)
+                if not pipe.paused:
+                    self.schedule(node, lambda: self._release(pipe))
                 return
             if isinstance(fact, Closed | ConnectFailed):
                 del node.pipes[conn]
@@ -259,8 +323,8 @@ class VirtualNetwork:
         if node.exit_code is not None and self.strict:
             raise ContractBroken(f"C7: {node.name} ordered {order!r} after Exit")
         match order:
-            case Send(conn, data, ack):
-                self._send(node, conn, data, ack)
+            case Send():
+                self._send(node, order)
             case Notify(event):
                 node.events.append((self.now, event))
                 if node.on_event is not None:
@@ -274,10 +338,9 @@ class VirtualNetwork:
             case Finish(conn):
                 self._finish(node, conn)
             case Pause(source):
-                if (pipe := node.pipes.get(ConnId(source))) is not None:
-                    pipe.paused = True
+                self._pause(node, source)
             case Resume(source):
-                self._resume(node, ConnId(source))
+                self._resume(node, source)
             case Request():
                 self._request(node, order)
             case CancelRequest(request):
@@ -288,6 +351,7 @@ class VirtualNetwork:
                 self._invoke(node, order)
             case Cancel(task):
                 node.tasks.pop(task, None)
+                node.shut.pop(task, None)
             case Answer(ask) | Refuse(ask):
                 if self.strict and ask in node.answers:
                     raise ContractBroken(f"C5: {node.name} answered {ask} twice")
@@ -299,6 +363,9 @@ class VirtualNetwork:
                 for pipe in list(node.pipes.values()):
                     self._cut(pipe)
                 node.pipes.clear()
+                for exchange in list(node.exchanges.values()):
+                    self._drop_exchange(exchange)
+                node.exchanges.clear()
             case Spawn(conn):
                 node.pipes[conn] = _Pipe(node, conn)
                 self.schedule(node, ConnectFailed(conn, Fault.REFUSED))
@@ -309,44 +376,69 @@ class VirtualNetwork:
             raise ContractBroken(f"C7: {node.name} ordered {verb} on {conn} after closing it")
         return pipe
 
-    def _send(self, node: Node, conn: ConnId, data: bytes | str, ack: bool) -> None:
+    def _send(self, node: Node, order: Send) -> None:
+        conn, data = order.conn, order.data
         pipe = self._pipe(node, conn, "Send")
         if pipe is None:
             return
         pipe.sent += len(data)
+        if order.auth:
+            secret = node.secret(order.auth)
+            if secret is None or not isinstance(data, bytes):
+                self.drop(node, conn)  # as the edges do: nothing is sent that should have had a key
+                return
+            first, _, rest = data.partition(b"\r\n")
+            data = b"%b\r\n%b: %b\r\n%b" % (first, secret[0].encode("latin-1"), secret[1].encode("latin-1"), rest)
         if pipe.stalled:
             pipe.unread.append(data)
-            if ack:
+            if order.ack:
                 pipe.waiting.append(pipe.sent)
             return
         if pipe.other is not None:
             self._arrive(pipe.other, Received(pipe.other.conn, data))
-        if ack:
+        if order.ack:
             self.schedule(node, Sent(conn, pipe.sent))
 
     def _arrive(self, pipe: _Pipe, fact: Fact) -> None:
         """Something reaches this end."""
+        if pipe.cut and isinstance(fact, Received) and len(fact.data) > pipe.cut:
+            for at in range(0, len(fact.data), pipe.cut):
+                self._arrive(pipe, Received(fact.conn, fact.data[at : at + pipe.cut]))
+            return
+        latency = self.latency_us if pipe.latency_us is None else pipe.latency_us
+        pipe.latest = max(pipe.latest, self.now + latency)  # nothing overtakes what went before it
         if pipe.node is not None:
-            self.schedule(pipe.node, fact, self.latency_us)
+            self.schedule(pipe.node, fact, pipe.latest - self.now)
         elif pipe.request is not None:
             exchange = pipe.request
-            self.schedule(exchange.node, lambda: self._reply(exchange, fact), self.latency_us)
+            self.schedule(exchange.node, lambda: self._reply(exchange, fact), pipe.latest - self.now)
+
+    def _find(self, host: str, port: int, tls: bool) -> _Place | Fault:
+        """Who answers there, or why nobody does."""
+        place = self._places.get((host, port))
+        if place is None or not place.node.listening or place.node.exit_code is not None:
+            return Fault.REFUSED
+        return place if place.tls in (None, tls) else Fault.TLS
 
     def _connect(self, node: Node, order: Connect) -> None:
         pipe = node.pipes[order.conn] = _Pipe(node, order.conn)
-        found = self._places.get((order.host, order.port))
-        if found is None or not found[0].listening or found[0].exit_code is not None:
-            self.schedule(node, ConnectFailed(order.conn, Fault.REFUSED), self.latency_us)
+        place = self._find(order.host, order.port, order.tls)
+        if isinstance(place, Fault):
+            self.schedule(node, ConnectFailed(order.conn, place), self.latency_us)
             return
-        server, peer = found
-        self._join(pipe, server, peer)
-        self.schedule(node, Connected(order.conn), 2 * self.latency_us)
+        self._join(pipe, place)
+        latency = self.latency_us if place.latency_us is None else place.latency_us
+        pipe.latest = self.now + 2 * latency
+        self.schedule(node, Connected(order.conn), 2 * latency)
 
-    def _join(self, pipe: _Pipe, server: Node, peer: str) -> None:
+    def _join(self, pipe: _Pipe, place: _Place) -> None:
+        server = place.node
         conn = server.board.reserve()
         other = server.pipes[conn] = _Pipe(server, conn)
         pipe.other, other.other = other, pipe
-        self.schedule(server, Accepted(conn, peer), self.latency_us)
+        pipe.latency_us = other.latency_us = place.latency_us
+        pipe.cut = other.cut = place.cut
+        self._arrive(other, Accepted(conn, place.peer))
 
     def _close(self, node: Node, conn: ConnId, verb: str) -> None:
         pipe = self._pipe(node, conn, verb)
@@ -385,65 +477,120 @@ class VirtualNetwork:
             self._arrive(other, Closed(other.conn))
         pipe.other = None
 
-    def _resume(self, node: Node, conn: ConnId) -> None:
-        pipe = node.pipes.get(conn)
-        if pipe is not None:
+    def _pause(self, node: Node, source: int) -> None:
+        if (pipe := node.pipes.get(ConnId(source))) is not None:
+            pipe.paused = True
+        elif (exchange := node.exchanges.get(source)) is not None:
+            exchange.paused = True
+        elif source in node.tasks:
+            node.shut.setdefault(source, None)
+
+    def _resume(self, node: Node, source: int) -> None:
+        if (pipe := node.pipes.get(ConnId(source))) is not None:
             pipe.paused = False
-            while pipe.held:
-                self.schedule(node, pipe.held.popleft())
+            for _ in pipe.held:
+                self.schedule(node, lambda: self._release(pipe))
+        elif (exchange := node.exchanges.get(source)) is not None:
+            exchange.paused = False
+            for _ in exchange.told:
+                self.schedule(node, lambda: self._pass_on(exchange))
+        elif (go_on := node.shut.pop(source, None)) is not None:
+            self.schedule(node, go_on)
+
+    def _release(self, pipe: _Pipe) -> None:
+        """Deliver the next of what a pause held back."""
+        node = pipe.node
+        if node is not None and pipe.held and not pipe.paused and not pipe.closed:
+            self._step(node, pipe.held.popleft())
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def _request(self, node: Node, order: Request) -> None:
-        parts = urlsplit(order.url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        found = self._places.get((parts.hostname or "", port))
-        if found is None or not found[0].listening or found[0].exit_code is not None:
-            self.schedule(node, RequestFailed(order.request, Fault.REFUSED), self.latency_us)
-            return
-        server, peer = found
-        pipe = _Pipe(None, ConnId(0))
-        client = HttpClient(self.now)
-        exchange = pipe.request = _Exchange(node, order, client, pipe)
-        node.exchanges[order.request] = exchange
-        self._join(pipe, server, peer)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = [("Host", parts.netloc), *order.headers]
+        exchange = node.exchanges[order.request] = _Exchange(node, order)
+        fault = self._ask(exchange)
+        if fault is not None:
+            exchange.done = True
+            self._tell(exchange, RequestFailed(order.request, fault), self.latency_us)
+
+    def _ask(self, exchange: _Exchange) -> Fault | None:
+        """Send a request on its way, or say why it cannot be."""
+        node, order = exchange.node, exchange.order
+        url = read_place(order.url, ("http", "https"))
+        sealed = self._sealed(node, order)
+        if url is None or sealed is None:
+            return Fault.OTHER
+        place = self._find(url.host, url.port, url.secure)
+        if isinstance(place, Fault):
+            return place
+        target = url.path + (f"?{url.query}" if url.query else "")
+        headers = [("Host", url.netloc), *sealed]
+        try:
+            client = HttpDownload(order.method, target, headers, order.body, max_body=order.max_body)
+        except LocalProtocolError:
+            return Fault.OTHER
+        exchange.client = client
+        pipe = exchange.pipe
+        self._join(pipe, place)
+        if pipe.other is not None:
+            self._arrive(pipe.other, Received(pipe.other.conn, client.data))
+        return None
+
+    @staticmethod
+    def _sealed(node: Node, order: Request) -> list[tuple[str, str]] | None:
+        """The headers with the secret one and the signature; None when a name is nobody's."""
+        headers = list(order.headers)
         if order.auth:
-            headers.append(("Authorization", f"<{order.auth}>"))
-        client.request(self.now, order.method, target, headers, order.body)
-        other = pipe.other
-        assert other is not None
-        self._arrive(other, Received(other.conn, client.data_to_send()))
+            if (secret := node.secret(order.auth)) is None:
+                return None
+            headers.append(secret)
+        if order.sign:
+            if (secret := node.secret(order.sign)) is None:
+                return None
+            key = order.sign if node.secrets is None else secret[1]
+            headers.append(("X-Patter-Signature", hmac.new(key.encode(), order.body, hashlib.sha256).hexdigest()))
+        return headers
 
     def _reply(self, exchange: _Exchange, fact: Fact) -> None:
         """What came back on a request's connection."""
-        if exchange.done:
+        client, request = exchange.client, exchange.order.request
+        if exchange.done or client is None:
             return
-        data = fact.data if isinstance(fact, Received) else b""
-        assert isinstance(data, bytes)
-        for event in exchange.client.receive(self.now, data):
-            if isinstance(event, HttpResponse):
-                self._finish_exchange(exchange, event)
+        started = client.status
+        if isinstance(fact, Received | InputEnded):
+            data = fact.data if isinstance(fact, Received) else b""
+            assert isinstance(data, bytes)
+            piece = client.receive(data)
+            if client.status and not started:
+                self._tell(exchange, ResponseStarted(request, client.status, client.headers))
+            if piece:
+                self._tell(exchange, BodyReceived(request, piece))
+            if not (client.ended or client.failed):
                 return
-        if not isinstance(fact, Received):
+            self._drop_exchange(exchange)
+            fault = Fault.TOO_LARGE if client.too_large else Fault.BAD_REPLY
+            self._tell(exchange, BodyEnded(request) if client.ended else RequestFailed(request, fault))
+        else:
             exchange.done = True
-            if exchange.node.exchanges.pop(exchange.order.request, None) is not None:
-                self._deliver(exchange.node, RequestFailed(exchange.order.request, Fault.RESET))
+            self._tell(exchange, RequestFailed(request, Fault.RESET))
 
-    def _finish_exchange(self, exchange: _Exchange, response: HttpResponse) -> None:
+    def _tell(self, exchange: _Exchange, fact: Fact, delay_us: int = 0) -> None:
+        exchange.told.append(fact)
+        self.schedule(exchange.node, lambda: self._pass_on(exchange), delay_us)
+
+    def _pass_on(self, exchange: _Exchange) -> None:
+        """Tell the board the next thing about its request, unless it gave it up or wants none now."""
         node, request = exchange.node, exchange.order.request
-        self._drop_exchange(exchange)
-        if node.exchanges.pop(request, None) is None:
+        if exchange.paused or not exchange.told or node.exchanges.get(request) is not exchange:
             return
-        self.schedule(node, ResponseStarted(request, response.status, response.headers))
-        if response.body:
-            self.schedule(node, BodyReceived(request, response.body))
-        self.schedule(node, BodyEnded(request))
+        fact = exchange.told.popleft()
+        if isinstance(fact, BodyEnded | RequestFailed):
+            del node.exchanges[request]
+        self._step(node, fact)
 
     def _drop_exchange(self, exchange: _Exchange) -> None:
-        exchange.done = True
-        self._half_close(exchange.pipe)
+        if not exchange.done:
+            exchange.done = True
+            self._half_close(exchange.pipe)
 
     # --- handlers ----------------------------------------------------------------------------------------------------
 
@@ -474,6 +621,7 @@ class VirtualNetwork:
     def _settle(self, node: Node, task: int, fact: Fact, delay_us: int = 0) -> None:
         def deliver() -> None:
             if node.tasks.pop(task, None) is not None:
+                node.shut.pop(task, None)
                 self._step(node, fact)
 
         self.schedule(node, deliver, delay_us)
@@ -481,6 +629,9 @@ class VirtualNetwork:
     def _generate(self, node: Node, task: Any, items: Iterator[Any], delay_us: int = 0) -> None:
         def step() -> None:
             if task not in node.tasks:
+                return
+            if task in node.shut:
+                node.shut[task] = step
                 return
             try:
                 item = next(items)

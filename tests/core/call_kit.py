@@ -34,6 +34,7 @@ from patter_core.call.words import (
 from patter_core.carriers.carrier import RestOutcome
 from patter_core.config import AgentSpec, EchoSpec, HandlerSpec, PipelineSpec
 from patter_core.contract import Fault
+from patter_core.providers.local import CallableBrain, CallableEar, CallableVoice
 from patter_core.reasons import EndReason
 from patter_core.settings import CallSettings
 from patter_core.simulator.handset import Handset
@@ -60,10 +61,18 @@ DIALLED_REASONS = (
     EndReason.NOT_REPORTED,
 )
 
+#: Reasons that only a call with limits ends for: tests/core/test_patience.py
+LIMIT_REASONS = (EndReason.IDLE, EndReason.MAX_COST)
+
 
 def pipeline(*callbacks: str, engine: dict[str, Any] | None = None, **agent: Any) -> AgentSpec:
     """An agent whose handlers are called what they are."""
-    spec = PipelineSpec(HandlerSpec("reply"), HandlerSpec("tts"), HandlerSpec("stt"), **(engine or {}))
+    stages = {
+        "brain": (CallableBrain(HandlerSpec("reply")),),
+        "voice": (CallableVoice(HandlerSpec("tts")),),
+        "ear": (CallableEar(HandlerSpec("stt")),),
+    }
+    spec = PipelineSpec(**{**stages, **(engine or {})})
     return AgentSpec(engine=spec, callbacks={name: HandlerSpec(name) for name in callbacks}, **agent)
 
 

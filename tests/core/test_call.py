@@ -54,6 +54,7 @@ from tests.core.call_kit import (
     CALL,
     CALLBACKS,
     DIALLED_REASONS,
+    LIMIT_REASONS,
     MS,
     QUIET,
     STREAM,
@@ -694,7 +695,7 @@ REASONS: dict[EndReason, Callable[[Rig], object]] = {
 }
 
 
-@pytest.mark.parametrize("reason", [reason for reason in EndReason if reason not in DIALLED_REASONS])
+@pytest.mark.parametrize("reason", [reason for reason in EndReason if reason not in DIALLED_REASONS + LIMIT_REASONS])
 def test_every_reason_is_reached_once_and_told_three_times(reason: EndReason) -> None:
     longest = 50.0 if reason is EndReason.MAX_DURATION else 1_000.0
     rig = Rig(pipeline("on_call_end", first_message="Hi."), max_duration_s=longest, tts_s=1_000.0)
@@ -712,7 +713,7 @@ def test_every_reason_is_reached_once_and_told_three_times(reason: EndReason) ->
 
 
 def test_nothing_is_missing_from_that_list() -> None:
-    assert set(REASONS) | {EndReason.NEVER_STARTED} | set(DIALLED_REASONS) == set(EndReason)
+    assert set(REASONS) | {EndReason.NEVER_STARTED} | set(DIALLED_REASONS + LIMIT_REASONS) == set(EndReason)
 
 
 # --- on_call_end -----------------------------------------------------------------------------------------------------

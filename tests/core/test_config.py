@@ -24,6 +24,7 @@ from patter_core.config import (
 )
 from patter_core.contract import Lane
 from patter_core.errors import ConfigError
+from patter_core.providers.local import CallableBrain, CallableEar, CallableVoice
 
 
 @pytest.mark.parametrize(
@@ -182,11 +183,9 @@ def test_a_pipeline_becomes_names() -> None:
     agent = Agent(stt=Ears(), tts=Voice(), first_message="Hi {name}", variables={"name": 5})
     spec = resolve_agent(agent, {"on_message": reply_async, "on_call_end": reply}, handlers, "a1.")
     assert spec.engine == PipelineSpec(
-        reply=HandlerSpec("a1.on_message", Lane.LOOP),
-        tts=HandlerSpec("a1.tts", Lane.THREAD),
-        stt=HandlerSpec("a1.stt", Lane.LOOP),
-        stt_format=AudioFormat(Encoding.L16, 8000),
-        tts_format=AudioFormat(Encoding.L16, 22050),
+        brain=(CallableBrain(HandlerSpec("a1.on_message", Lane.LOOP)),),
+        voice=(CallableVoice(HandlerSpec("a1.tts", Lane.THREAD), AudioFormat(Encoding.L16, 22050)),),
+        ear=(CallableEar(HandlerSpec("a1.stt", Lane.LOOP), AudioFormat(Encoding.L16, 8000)),),
     )
     assert spec.variables == {"name": "5"}
     assert spec.callbacks == {"on_call_end": HandlerSpec("a1.on_call_end", Lane.THREAD)}
@@ -201,11 +200,13 @@ def test_an_echo_needs_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "callbacks", "said"),
     [
-        ({}, {}, "tts= and on_message="),
-        ({"tts": Voice()}, {}, "on_message="),
-        ({}, {"on_message": reply}, "tts="),
+        ({}, {}, "missing: OPENAI_API_KEY"),
+        ({"stt": Ears()}, {}, "tts= and llm= or on_message="),
+        ({"tts": Voice()}, {}, "llm= or on_message="),
+        ({}, {"on_message": reply}, "no part in an engine that thinks"),
+        ({"stt": Ears()}, {"on_message": reply}, "needs tts="),
         ({"engine": Echo()}, {"on_message": reply}, "no part in an echo"),
-        ({"tts": Voice()}, {"on_message": "x"}, "on_message must be callable"),
+        ({"tts": Voice()}, {"on_message": 5}, "on_message must be callable"),
         ({"engine": Echo()}, {"on_call_end": 5}, "on_call_end must be callable"),
     ],
 )
@@ -219,7 +220,7 @@ def test_agents_that_cannot_answer(options: dict[str, Any], callbacks: dict[str,
     [
         ({"engine": Echo(), "tts": Voice()}, "exclude each other"),
         ({"engine": Echo(), "stt": Ears()}, "exclude each other"),
-        ({"engine": "gpt"}, "engine must be Echo"),
+        ({"engine": "gpt"}, "engine must be OpenAIRealtime"),
         ({"stt": 5}, "stt must be callable"),
         ({"tts": "x"}, "tts must be callable"),
         ({"barge_in_threshold_ms": -1}, "barge_in_threshold_ms"),

@@ -14,6 +14,7 @@ from patter_core.config import FALLBACK_TEXT, HandlerSpec, PipelineSpec
 from patter_core.contract import Fault, Lane
 from patter_core.engines.ears import Ears, Spoken
 from patter_core.engines.engine import (
+    Asking,
     AskReply,
     CallerSaid,
     CallerStarted,
@@ -34,10 +35,17 @@ from patter_core.engines.engine import (
     StageFailed,
 )
 from patter_core.engines.pipeline import PipelineEngine
+from patter_core.providers.local import CallableBrain, CallableEar, CallableVoice
 from patter_core.settings import CallSettings
 from tests.core.call_kit import MS, QUIET, VOICE, S
 
-SPEC = PipelineSpec(HandlerSpec("reply"), HandlerSpec("tts", Lane.THREAD), HandlerSpec("stt"), fallback_text="Sorry.")
+SPEC = PipelineSpec(
+    brain=(CallableBrain(HandlerSpec("reply")),),
+    voice=(CallableVoice(HandlerSpec("tts", Lane.THREAD)),),
+    ear=(CallableEar(HandlerSpec("stt")),),
+    fallback_text="Sorry.",
+)
+DEAF = PipelineSpec(brain=SPEC.brain, voice=SPEC.voice)
 
 
 class Bench:
@@ -51,6 +59,8 @@ class Bench:
         self.take(self.engine.begin(0))
 
     def take(self, orders: list[EngineOrder]) -> list[EngineOrder]:
+        for ask in of(AskReply, orders):
+            orders = [*orders, *self.engine.handle(self.now, Asking(ask.ask, {"text": ask.text}))]
         self.out += orders
         deadline = self.engine.deadline
         assert deadline is None or deadline > self.now
@@ -75,8 +85,13 @@ class Bench:
         return self.take(self.engine.tick(self.now))
 
     def task(self, kind: str) -> str:
-        names = [o.name for o in self.out if isinstance(o, Run)] + [o.task for o in self.out if isinstance(o, AskReply)]
-        return [name for name in names if name.startswith(kind)][-1]
+        return [o.name for o in self.out if isinstance(o, Run) and o.name.startswith(kind)][-1]
+
+    def running(self, kind: str = "") -> str:
+        """The task of this kind that was not dropped and has not answered; '' when there is none."""
+        stages = self.engine
+        halves = stages._listening._ear, stages._thinking._brain, stages._speaking._voice
+        return next((half._task for half in halves if half is not None and half._task.startswith(kind)), "")
 
     def hear_words(self, text: Any) -> list[EngineOrder]:
         self.listen(*[VOICE] * 20, *[QUIET] * 35)
@@ -92,6 +107,11 @@ class Bench:
 
     def raised(self, kind: str) -> list[EngineOrder]:
         return self.tell(TaskRaised(self.task(kind), Fault.USER, "boom"))
+
+
+def waiting(bench: Bench) -> int:
+    """Utterances that wait for the recogniser."""
+    return len(bench.engine._listening._ear._waiting)
 
 
 def of(kind: type, orders: list[EngineOrder]) -> list[Any]:
@@ -114,9 +134,10 @@ def test_from_voice_to_voice() -> None:
     pcm, rate = run.args
     assert rate == 16000
     assert len(pcm) == pytest.approx(32 * 1_000, abs=64)  # 400 ms of voice and 600 ms that ended the turn
-    said, asked = bench.tell(TaskReturned(run.name, " Hello. "))
+    said, asked, thinks = bench.tell(TaskReturned(run.name, " Hello. "))
     assert said == CallerSaid("Hello.", True, stopped.at)
-    assert asked == AskReply(asked.task, "Hello.")
+    assert asked == AskReply(asked.ask, "Hello.")
+    assert (thinks.handler, thinks.args) == ("reply", ({"text": "Hello."},))
     out = bench.reply("Hi there. ", ended=False)
     assert [type(o) for o in out] == [ReplyBegan, Saying, Run]
     assert out[2].args == ("Hi there.",)
@@ -218,7 +239,7 @@ def test_one_apology_at_a_time() -> None:
         bench.listen(*[VOICE] * 20, *[QUIET] * 35)
         bench.raised("stt")
     assert spoken(bench.out) == ["Sorry."]
-    assert len(bench.engine._lines) == 1
+    assert len(bench.engine._speaking.lines) == 1
 
 
 @pytest.mark.parametrize("value", [None, "", "  \n"])
@@ -227,7 +248,7 @@ def test_a_reply_may_choose_silence(value: Any) -> None:
     bench.hear_words("Bye.")
     assert of(StageFailed, bench.reply(value)) == []
     assert spoken(bench.out) == []
-    assert not bench.engine._lines
+    assert not bench.engine._speaking.lines
 
 
 @pytest.mark.parametrize("value", [7, {"text": "x"}, b"", object()])
@@ -271,7 +292,7 @@ def test_a_reply_that_fails_before_it_began() -> None:
     out = bench.raised("reply")
     assert of(StageFailed, out) == [StageFailed("reply", "boom")]
     assert spoken(out) == ["Sorry."]
-    assert len(bench.engine._lines) == 1
+    assert len(bench.engine._speaking.lines) == 1
 
 
 def test_a_reply_that_fails_half_way_is_spoken_that_far_then_the_apology() -> None:
@@ -329,7 +350,7 @@ def test_what_else_runs_is_dropped_when_the_voice_fails() -> None:
 
 
 def test_the_default_fallback_is_a_sentence_to_say() -> None:
-    assert PipelineSpec(HandlerSpec("r"), HandlerSpec("t")).fallback_text == FALLBACK_TEXT
+    assert DEAF.fallback_text == FALLBACK_TEXT
     assert len(FALLBACK_TEXT) > 20
 
 
@@ -430,7 +451,7 @@ def test_what_waits_to_be_said_is_bounded(extra: int) -> None:
     bench.tell(Say("say:1", "x" * 10))
     out = bench.tell(Say("say:2", "y" * (10 + extra)))
     assert bool(of(StageFailed, out)) is bool(extra)
-    assert len(bench.engine._lines) == 3 - extra
+    assert len(bench.engine._speaking.lines) == 3 - extra
 
 
 def test_a_monologue_is_recognised_in_pieces_and_the_caller_is_still_speaking() -> None:
@@ -439,7 +460,7 @@ def test_a_monologue_is_recognised_in_pieces_and_the_caller_is_still_speaking() 
     kinds = [CallerStarted, CallerStopped, Run, CallerStarted, CallerStopped, CallerStarted]
     assert [type(o) for o in out] == kinds
     assert len(out[2].args[0]) == pytest.approx(32_000, abs=64)
-    assert len(bench.engine._spoken) == 1
+    assert waiting(bench) == 1
 
 
 def test_a_piece_a_little_longer_than_the_limit_is_recognised_all_the_same() -> None:
@@ -461,7 +482,7 @@ def test_utterances_wait_for_the_recogniser_in_order_and_bounded() -> None:
         bench.listen(*[VOICE] * 20, *[QUIET] * 35)
     first = bench.task("stt")
     assert of(StageFailed, bench.out) == []
-    assert len(bench.engine._spoken) == 2
+    assert waiting(bench) == 2
     bench.listen(*[VOICE] * 20, *[QUIET] * 35)  # with this one, more than three seconds wait
     assert [o.stage for o in of(StageFailed, bench.out)] == ["stt"]
     out = bench.tell(TaskReturned(first, "One."))
@@ -478,8 +499,8 @@ def test_the_limit_of_what_waits_for_the_recogniser_exactly(extra_ms: int) -> No
     bench.listen(*[QUIET] * 50)
     for _ in range(3):
         bench.listen(*[VOICE] * 20, *[QUIET] * 50)
-    assert len(bench.engine._spoken) == (2 if extra_ms == 0 else 1)
-    assert {len(one.audio) for one in bench.engine._spoken} == {8 * each_ms}
+    assert waiting(bench) == (2 if extra_ms == 0 else 1)
+    assert {len(audio) for _, audio in bench.engine._listening._ear._waiting} == {8 * each_ms}
 
 
 def test_without_any_preroll_the_sound_that_was_sure_is_kept() -> None:
@@ -512,16 +533,20 @@ def test_empty_audio_costs_nothing() -> None:
     assert not ears._preroll
 
 
-@pytest.mark.parametrize("spec", [SPEC, PipelineSpec(HandlerSpec("r"), HandlerSpec("t"), None)])
+@pytest.mark.parametrize("spec", [SPEC, DEAF])
 def test_without_a_recogniser_the_agent_only_speaks(spec: PipelineSpec) -> None:
     bench = Bench(spec)
     out = bench.listen(*[VOICE] * 20, *[QUIET] * 35)
-    assert bool(of(Run, out)) is (spec.stt is not None)
+    assert bool(of(Run, out)) is bool(spec.ear)
     assert of(CallerStopped, out)
 
 
 def test_formats_are_what_the_providers_declare() -> None:
-    spec = PipelineSpec(HandlerSpec("r"), HandlerSpec("t"), HandlerSpec("s"), L16_8K, L16_16K)
+    spec = PipelineSpec(
+        brain=SPEC.brain,
+        voice=(CallableVoice(HandlerSpec("t"), L16_16K),),
+        ear=(CallableEar(HandlerSpec("s"), L16_8K),),
+    )
     bench = Bench(spec)
     (run,) = of(Run, bench.listen(*[VOICE] * 20, *[QUIET] * 35))
     assert run.args[1] == 8000
@@ -591,7 +616,7 @@ def test_an_interruption_drops_all_that_was_to_be_said() -> None:
     tts, reply = bench.task("tts"), bench.task("reply")
     bench.tell(Say("say:1", "Something."))
     assert {o.name for o in of(Drop, bench.tell(Interrupted("first", 10, "Wel")))} == {tts, reply}
-    assert not bench.engine._lines
+    assert not bench.engine._speaking.lines
     for fact in (TaskAudio(tts, bytes(320)), TaskReturned(tts), TaskYielded(reply, "Late. "), TaskReturned(reply, "x")):
         assert bench.tell(fact) == []
     assert bench.engine.deadline is None
@@ -667,7 +692,7 @@ def test_any_history(history: list[Any], greet: bool) -> None:
             case ("listen", n, voiced):
                 bench.listen(*[VOICE if voiced else QUIET] * n)
             case ("result", kind, how, value):
-                name = {"stt": bench.engine._stt, "reply": bench.engine._reply, "tts": bench.engine._tts}[kind]
+                name = bench.running(kind)
                 match how:
                     case "yield":
                         bench.tell(TaskYielded(name, value))
@@ -685,9 +710,9 @@ def test_any_history(history: list[Any], greet: bool) -> None:
                 if bench.engine.deadline is not None:
                     bench.tick()
         engine = bench.engine
-        assert len(engine._lines) < 60
-        running = {name for name in (engine._stt, engine._reply, engine._tts) if name}
-        started = [o.name for o in of(Run, bench.out)] + [o.task for o in of(AskReply, bench.out)]
+        assert len(engine._speaking.lines) < 60
+        running = {name for name in map(bench.running, ("stt", "reply", "tts")) if name}
+        started = [o.name for o in of(Run, bench.out)]
         assert len(started) == len(set(started)), "names are never used twice"
         assert running <= set(started)
         assert not {o.name for o in of(Drop, bench.out)} & running, "what was dropped does not run"
