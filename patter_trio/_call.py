@@ -104,7 +104,7 @@ async def run_call(
 
     Cancelled from outside it stops listening, gives ``on_call_end`` up to ``leave_s`` to run, and only then lets go.
     """
-    board = CallBoard(plan.spec, trace_dir=plan.trace)
+    board = CallBoard(plan.spec, trace_dir=plan.trace, seed=plan.seed)
     drive = Drive(board, handlers=plan.handlers, secrets=plan.secrets, on_event=logged(on_event), leave_s=leave_s)
     line = TextLine(drive, board.conn, receive, send)
     drive.adopt(line)
