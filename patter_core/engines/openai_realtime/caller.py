@@ -1,14 +1,13 @@
 """The caller's turns, told in the order in which they were spoken, whatever order their words become known in.
 
-A reply usually begins before the words it answers are written down; that it began is told after them, so that whoever
-listens can tell which turn it is a reply to.
+A reply usually begins before the words it answers are written down.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from ..engine import CallerSaid, EngineOrder, ReplyBegan, StageFailed
+from ..engine import CallerSaid, EngineOrder, StageFailed
 from .memory import Entry
 
 __all__ = ["CallerTurn", "CallerTurns"]
@@ -21,7 +20,7 @@ _TEXT_LIMIT = 20_000
 class CallerTurn:
     """One turn."""
 
-    __slots__ = ("began", "entry", "item", "known", "partial", "since", "stopped", "text", "told")
+    __slots__ = ("entry", "item", "known", "partial", "since", "stopped", "text")
 
     def __init__(self, item: str, stopped: int, since: int) -> None:
         self.item = item
@@ -30,8 +29,6 @@ class CallerTurn:
         self.partial = ""
         self.text = ""
         self.known = False
-        self.told = False
-        self.began: list[str] = []  # replies to it that began before it was told
         self.entry: Entry | None = None
 
 
@@ -41,7 +38,6 @@ class CallerTurns:
     def __init__(self, expects_words: bool) -> None:
         self._expects = expects_words
         self._waiting: deque[CallerTurn] = deque()
-        self.latest: CallerTurn | None = None
 
     @property
     def waits_since(self) -> int:
@@ -50,9 +46,9 @@ class CallerTurns:
 
     def spoken(self, now: int, item: str, stopped: int, out: list[EngineOrder]) -> CallerTurn:
         """The caller has said something; its words will follow."""
-        turn = self.latest = CallerTurn(item, stopped, now)
+        turn = CallerTurn(item, stopped, now)
         if not self._expects:
-            turn.known = turn.told = True
+            turn.known = True
             return turn
         self._waiting.append(turn)
         if len(self._waiting) > _WAITING:
@@ -61,7 +57,7 @@ class CallerTurns:
 
     def typed(self, now: int, text: str, out: list[EngineOrder]) -> CallerTurn:
         """The caller pressed keys."""
-        turn = self.latest = CallerTurn("", -1, now)
+        turn = CallerTurn("", -1, now)
         turn.text, turn.known = text, True
         self._waiting.append(turn)
         self._tell(out)
@@ -105,13 +101,6 @@ class CallerTurns:
         while self._waiting:
             self._lose(self._waiting[0], "the connection was lost before the words of a turn were known", out)
 
-    def began(self, turn: CallerTurn | None, item: str, out: list[EngineOrder]) -> None:
-        """A reply to ``turn`` has begun."""
-        if turn is None or turn.told:
-            out.append(ReplyBegan(item))
-        else:
-            turn.began.append(item)
-
     def _lose(self, turn: CallerTurn, detail: str, out: list[EngineOrder]) -> None:
         out.append(StageFailed("stt", detail))
         turn.text, turn.known = turn.partial.strip(), True  # as much as was known
@@ -125,7 +114,5 @@ class CallerTurns:
     def _tell(self, out: list[EngineOrder]) -> None:
         while self._waiting and self._waiting[0].known:
             turn = self._waiting.popleft()
-            turn.told = True
             if turn.text:
                 out.append(CallerSaid(turn.text, True, turn.stopped))
-            out.extend(ReplyBegan(item) for item in turn.began)

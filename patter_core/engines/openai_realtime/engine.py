@@ -38,6 +38,7 @@ from ..engine import (
     Keyed,
     Played,
     ProviderWarned,
+    ReplyBegan,
     Said,
     Say,
     Saying,
@@ -519,7 +520,7 @@ class OpenAIRealtimeEngine:
         else:
             ask = None
         own = ask is None
-        reply = Reply(response.id, ask, self._turns.latest if _is_free(ask) else None, now)
+        reply = Reply(response.id, ask, now)
         if own or (ask is not None and ask.purpose in (Purpose.TURN, Purpose.GO_ON)):
             self._unanswered = False
             self._timers.clear(_Timer.TURN)
@@ -571,7 +572,7 @@ class OpenAIRealtimeEngine:
         if not reply.items:
             reply.name = name
             if _is_free(ask):
-                self._turns.began(reply.answers, name, out)
+                out.append(ReplyBegan(name))
         reply.items[key] = item
         self._items[name] = item
         while len(self._items) > _ITEMS:
@@ -722,7 +723,7 @@ class OpenAIRealtimeEngine:
         """It answered in writing, which nobody hears."""
         blocked = self._guarding.blocked(text)
         ask = Ask(Purpose.SAY, f"{self.name()}:reply", text if blocked is None else blocked.replacement)
-        self._turns.began(reply.answers, ask.item, out)
+        out.append(ReplyBegan(ask.item))
         self._asks.add(ask)
 
     def _ask_again(self, reply: Reply) -> Ask:
@@ -762,7 +763,7 @@ class OpenAIRealtimeEngine:
         elif not reply.spoke:
             ask = Ask(Purpose.SAY, f"{self.name()}:sorry", self._spec.fallback_text, apology=True)
             if _is_free(reply.ask):
-                self._turns.began(reply.answers, ask.item, out)
+                out.append(ReplyBegan(ask.item))
             self._asks.add(ask)
 
     # --- errors ------------------------------------------------------------------------------------------------------
@@ -794,7 +795,7 @@ class OpenAIRealtimeEngine:
             ask.not_before = later(now, 0.5)
             self._asks.again(ask)
             return
-        self._failed(now, Reply("", ask, self._turns.latest if _is_free(ask) else None, now), failure, out)
+        self._failed(now, Reply("", ask, now), failure, out)
 
     # --- interruptions -----------------------------------------------------------------------------------------------
 

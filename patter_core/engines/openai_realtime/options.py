@@ -87,7 +87,7 @@ class OpenAIRealtime(msgspec.Struct, frozen=True, kw_only=True):
 
     api_key: str | None = None
     voice: str = ""
-    model: str = "gpt-realtime"
+    model: str = "gpt-realtime-2"
     base_url: str = "wss://api.openai.com/v1/realtime"
     audio: str = "auto"
     protocol: str = "ga"
@@ -110,7 +110,7 @@ class OpenAIRealtime(msgspec.Struct, frozen=True, kw_only=True):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"OpenAIRealtime({name}=...) must be text, got {getattr(self, name)!r}")
         if not self.model.strip():
-            raise ConfigError("OpenAIRealtime(model=...) must name a model, such as 'gpt-realtime'")
+            raise ConfigError("OpenAIRealtime(model=...) must name a model, such as 'gpt-realtime-2'")
         if not self.fallback_text.strip():
             raise ConfigError("OpenAIRealtime(fallback_text=...) must say something: silence is never an answer")
         _one_of("audio", self.audio, _AUDIO)

@@ -7,7 +7,6 @@ from collections import deque
 
 from ..guards import Watch
 from ..sentences import Sentences
-from .caller import CallerTurn
 from .memory import Entry
 
 __all__ = ["Ask", "Asks", "Purpose", "Reply", "SpokenItem"]
@@ -119,12 +118,11 @@ class SpokenItem:
 class Reply:
     """One response of the service's."""
 
-    __slots__ = ("answers", "ask", "calls", "cancelled", "id", "items", "last", "name", "silenced", "spoke")
+    __slots__ = ("ask", "calls", "cancelled", "id", "items", "last", "name", "silenced", "spoke")
 
-    def __init__(self, id: str, ask: Ask | None, answers: CallerTurn | None, now: int) -> None:
+    def __init__(self, id: str, ask: Ask | None, now: int) -> None:
         self.id = id
         self.ask = ask  # None: the service's own idea
-        self.answers = answers
         self.items: dict[str, SpokenItem] = {}  # by the service's name
         self.name = ""  # of its first item
         self.calls = 0
