@@ -36,6 +36,7 @@ __all__ = [
     "ServerConfig",
     "check_port",
     "fill",
+    "with_model",
 ]
 
 FALLBACK_TEXT = "Sorry, something went wrong on our side. Could you say that again, please?"
@@ -63,6 +64,17 @@ class PipelineSpec(msgspec.Struct, frozen=True, tag="pipeline", kw_only=True):
 
 
 EngineSpec = EchoSpec | PipelineSpec | OpenAIRealtimeSpec | ElevenLabsConvAISpec
+
+
+def with_model(engine: EngineSpec, model: str) -> EngineSpec | None:
+    """The engine with another model; None when it has none that could be changed."""
+    if isinstance(engine, PipelineSpec):
+        first = engine.brain[0]
+        if not hasattr(first, "model"):
+            return None
+        changed = msgspec.structs.replace(first, model=model)
+        return msgspec.structs.replace(engine, brain=(changed, *engine.brain[1:]))
+    return msgspec.structs.replace(engine, model=model) if hasattr(engine, "model") else None
 
 
 class AgentSpec(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from ..carriers.carrier import RecordingChanged
-from ..config import AgentSpec
+from ..config import AgentSpec, with_model
 from ..reasons import EndReason
 from .costs import Costs
 from .metrics import CallMetrics, CostBreakdown, TurnMetrics, summarise
@@ -46,7 +46,15 @@ _ERRORS = frozenset(
     )
 )
 
-_OVERRIDES = {"system_prompt": str, "first_message": str, "language": str, "voice": str, "variables": dict}
+_OVERRIDES = {
+    "system_prompt": str,
+    "first_message": str,
+    "language": str,
+    "voice": str,
+    "model": str,
+    "tools": list,
+    "variables": dict,
+}
 
 
 def start(spec: CallSpec, parameters: dict[str, str]) -> dict[str, Any]:
@@ -75,6 +83,18 @@ def apply_override(agent: AgentSpec, value: Any) -> tuple[AgentSpec, list[tuple[
             ignored.append((str(key), f"only {', '.join(sorted(_OVERRIDES))} can be overridden"))
         elif not isinstance(new, wanted):
             ignored.append((key, f"must be {wanted.__name__}, not {type(new).__name__}"))
+        elif key == "model":
+            engine = with_model(agent.engine, new)
+            if engine is None:
+                ignored.append((key, "the engine's model is chosen at its provider, or is a function of yours"))
+            else:
+                good["engine"] = engine
+        elif key == "tools":
+            unknown = sorted({str(name) for name in new} - {tool.name for tool in agent.tools})
+            if unknown:
+                ignored.append((key, f"names of the agent's own tools; it has no {', '.join(unknown)}"))
+            else:
+                good["tools"] = tuple(tool for tool in agent.tools if tool.name in new or tool.built_in)
         elif key == "variables":
             good[key] = {**agent.variables, **{str(name): str(text) for name, text in new.items()}}
         else:

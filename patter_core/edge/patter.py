@@ -16,12 +16,13 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
-from patter_core.agent import Agent, lane_of
+from patter_core.agent import Agent, lane_of, voice_of
 from patter_core.call.result import CallResult, MachineDetection
 from patter_core.config import AgentSpec, HandlerSpec, PublicUrl
 from patter_core.contract import Fact
 from patter_core.errors import ConfigError, LocalProtocolError, PatterConnectionError, RefusedError
-from patter_core.events import CallEnded, ServerReady, StartupRefused, TunnelOpened, TunnelUnproven
+from patter_core.events import CallEnded, ServerReady, StartupRefused, TunnelOpened, TunnelUnproven, TurnCompleted
+from patter_core.latency import Latencies
 from patter_core.startup import REFUSED_CODE
 
 from .app import App, PatterBase
@@ -91,6 +92,7 @@ class LoopPatter(PatterBase, abc.ABC):
         self._own_handlers: dict[str, str] = {}  # by call: its own on_machine_detection
         self._names = count(1)
         self._ended: AnyEvent | None = None
+        self.latencies = Latencies()  #: of every turn of every call: ``latencies.summary()`` has p50 to p99 by stage
         self._place_found = ("", 0)
         self._refusal = ""  # why the server did not start
         self._stop_wanted = False  # asked to stop before there was anything to stop
@@ -247,6 +249,8 @@ class LoopPatter(PatterBase, abc.ABC):
                     self._tunnel_ready.resolve(host)
                 case StartupRefused(detail=detail):
                     self._refusal = detail
+                case TurnCompleted(turn=turn):
+                    self.latencies.add(turn)
                 case CallEnded(call_id=call_id):
                     self._release(self._own_handlers.pop(call_id, ""))
             if on_event is not None:
@@ -380,7 +384,7 @@ class LoopPatter(PatterBase, abc.ABC):
             known[0],
             system_prompt=agent.system_prompt,
             first_message=agent.first_message,
-            voice=agent.voice,
+            voice=voice_of(agent),
             variables={str(name): str(value) for name, value in agent.variables.items()},
             barge_in_threshold_ms=agent.barge_in_threshold_ms,
             interruptions=agent.interruptions,

@@ -117,6 +117,10 @@ class Screen:
                 self.line(f"  problem  {detail}")
             case ev.ShutdownStep(step, name, detail):
                 self.line(f"  {step}/6  {name}" + (f"  ({detail})" if detail else ""))
+            case ev.ProviderSwitched(_, stage, to, detail):
+                self.line(f"  problem  {stage}: {detail}; on with {to}")
+            case ev.ToolRan(_, name, ok, ms):
+                self.line(f"          ({name}: {'done' if ok else 'failed'} in {ms} ms)")
             case ev.SpeechFailed(_, stage, detail) | ev.CallbackFailed(_, stage, detail):
                 self.problems.append(f"{stage}: {detail}")
                 self.line(f"  problem  {stage}: {detail}")
@@ -138,11 +142,18 @@ class Screen:
         """Where each answer's silence went."""
         if not self.turns:
             return "  no turns"
-        head = ("turn", "caller said", "endpoint", "stt", "reply", "tts", "send", "silence, ms")
+        head = ("turn", "caller said", "endpoint", "stt", "reply", "tts", "send", "play", "silence, ms")
         rows = []
         for turn in self.turns:
             latency = turn.latency
-            parts = (latency.endpoint_ms, latency.stt_ms, latency.llm_ms, latency.tts_ms, latency.send_ms)
+            parts = [
+                latency.endpoint_ms,
+                latency.stt_ms,
+                latency.llm_ms,
+                latency.tts_ms,
+                latency.send_ms,
+                latency.play_ms,
+            ]
             figures = [f"{part:.1f}" for part in parts]
             rows.append((str(turn.turn_index), turn.user_text, *figures, f"{latency.total_ms:.1f}"))
         return table(head, rows)
