@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 import msgspec
 
+from patter_core.audio import ulaw_decode
 from patter_core.audio.formats import AudioFormat, Encoding
 from patter_core.call import words
 from patter_core.call.call import Call
@@ -24,10 +25,13 @@ from patter_core.call.spec import CallSpec
 from patter_core.carriers.carrier import DialPlan, RecordingStep, RestOutcome
 from patter_core.config import AgentSpec, EchoSpec, EngineSpec, HandlerSpec, PipelineSpec
 from patter_core.contract import Fault
+from patter_core.engines.policy import ToolSpec
+from patter_core.providers.keys import Resolving
 from patter_core.providers.local import CallableBrain, CallableEar, CallableVoice
 from patter_core.reasons import EndReason
 from patter_core.settings import CallSettings
 
+from .run_providers import message, option
 from .trace_carriers import STREAM_URL, CarrierSide, each
 
 __all__ = ["each", "perform", "run"]
@@ -52,18 +56,44 @@ def _limit(name: str, value: int) -> float:
     return value / 1000 if f"{name}_s" in CallSettings.__struct_fields__ else value
 
 
+def _engine(config: dict[str, Any]) -> EngineSpec:
+    match config["engine"]:
+        case "echo":
+            return EchoSpec()
+        case "pipeline":
+            return PipelineSpec(
+                brain=(_stage(config, "brain", CallableBrain(HandlerSpec("reply"))),),
+                voice=(_stage(config, "voice", CallableVoice(HandlerSpec("tts"), _l16(config.get("tts_rate", 8000)))),),
+                ear=(_stage(config, "ear", CallableEar(HandlerSpec("stt"), _l16(config.get("stt_rate", 8000)))),),
+                fallback_text=config.get("fallback", "Sorry."),
+            )
+    fallback = {
+        "fallback_text" if config["engine"] == "openai_realtime" else "apology": config.get("fallback", "Sorry.")
+    }
+    made: EngineSpec = option(config["engine"], fallback | config.get("options", {}), Resolving({}))
+    return made
+
+
+def _stage(config: dict[str, Any], stage: str, otherwise: Any) -> Any:
+    """A provider's, or the handler of a trace that names none."""
+    if stage not in config:
+        return otherwise
+    return option(config[stage]["provider"], config[stage].get("options", {}), Resolving({}))
+
+
+def _l16(rate: int) -> AudioFormat:
+    return AudioFormat(Encoding.L16, rate)
+
+
+def _tool(tool: dict[str, Any]) -> ToolSpec:
+    """Its handler has its name."""
+    return ToolSpec(handler=None if tool.get("built_in") else HandlerSpec(tool["name"]), **tool)
+
+
 def _spec(config: dict[str, Any]) -> CallSpec:
-    engine: EngineSpec = EchoSpec()
-    if config["engine"] == "pipeline":
-        engine = PipelineSpec(
-            brain=(CallableBrain(HandlerSpec("reply")),),
-            voice=(CallableVoice(HandlerSpec("tts"), AudioFormat(Encoding.L16, config.get("tts_rate", 8000))),),
-            ear=(CallableEar(HandlerSpec("stt"), AudioFormat(Encoding.L16, config.get("stt_rate", 8000))),),
-            fallback_text=config.get("fallback", "Sorry."),
-        )
     allow = config.get("transfer_allow")
     agent = AgentSpec(
-        engine=engine,
+        engine=_engine(config),
         system_prompt=config.get("system_prompt", ""),
         first_message=config.get("first_message", ""),
         language=config.get("language", "en"),
@@ -72,6 +102,7 @@ def _spec(config: dict[str, Any]) -> CallSpec:
         transfer_refused_message=config.get("transfer_refused", "Refused."),
         transfer_failed_message=config.get("transfer_failed", "Failed."),
         callbacks={name: HandlerSpec(name) for name in config.get("callbacks", ())},
+        tools=tuple(map(_tool, config.get("tools", ()))),
     )
     webhooks = f"https://agent.example/webhooks/{config['carrier']}"
     return CallSpec(
@@ -109,13 +140,21 @@ _LOUD = bytes([0x90] * 10 + [0x10] * 10)
 
 
 def _sound(given: dict[str, Any], linear: int) -> bytes:
-    """``$audio_ms``: mu-law at 8 kHz, or with ``linear`` that rate's 16-bit samples."""
+    """``$audio_ms``: mu-law at 8 kHz, or with ``linear`` or a ``rate`` of its own that rate's 16-bit samples; of them
+    only those ``bytes`` where it says so."""
     ms: int = given["$audio_ms"]
-    if linear:
-        return bytes(ms * linear // 1000 * 2)
-    if given.get("sound") == "voice":
-        return (_LOUD * (ms * 8 // 20 + 1))[: ms * 8]
-    return b"\xff" * (ms * 8)
+    whole: bytes
+    if rate := given.get("rate", linear):
+        half = rate // 800
+        loud = ulaw_decode(_LOUD[:1]) * half + ulaw_decode(_LOUD[-1:]) * half
+        whole = (loud * (ms * rate // 1000 // half + 1))[: ms * rate // 1000 * 2]
+        whole = whole if given.get("sound") == "voice" else bytes(len(whole))
+    elif given.get("sound") == "voice":
+        whole = (_LOUD * (ms * 8 // 20 + 1))[: ms * 8]
+    else:
+        whole = b"\xff" * (ms * 8)
+    start, end = given.get("bytes", (0, len(whole)))
+    return whole[start:end]
 
 
 class _Bound(dict[str, Any]):
@@ -159,6 +198,25 @@ def _fact(given: dict[str, Any], bound: _Bound, config: dict[str, Any], side: Ca
             return words.StreamWent(fact["code"])
         case "pressure":
             return words.Pressure(fact["high"])
+        case "link_opened":
+            return words.LinkOpened(fact["name"])
+        case "link_said":
+            text = fact["text"]
+            return words.LinkSaid(fact["name"], text if isinstance(text, str) else json.dumps(text))
+        case "link_closed":
+            fault = Fault(fact["fault"]) if "fault" in fact else None
+            return words.LinkClosed(
+                fact["name"], fact.get("code", 1006), fact.get("reason", ""), fact.get("status", 0), fault
+            )
+        case "fetch_started":
+            return words.FetchStarted(fact["name"], fact["status"], fact.get("headers", {}))
+        case "fetch_got":
+            data = b64decode(fact["audio"]) if "audio" in fact else fact["text"].encode()
+            return words.FetchGot(fact["name"], data)
+        case "fetch_ended":
+            return words.FetchEnded(fact["name"])
+        case "fetch_failed":
+            return words.FetchFailed(fact["name"], Fault(fact["fault"]))
         case "task_yielded":
             return words.TaskYielded(fact["name"], fact["value"])
         case "task_audio":
@@ -228,8 +286,22 @@ def _order(order: words.CallOrder, side: CarrierSide | None) -> dict[str, Any]:
             return {"type": "rest", "name": name, "method": request.method, "url": request.url, "form": form}
         case words.Run(name, _, handler, args):
             return {"type": "run", "name": name, "handler": handler, "args": _plain(args)}
+        case words.SayOnLink(name, text):
+            return {"type": "say_on_link", "name": name, "text": message(text)}
+        case words.SendOnLink(name, data):
+            return {"type": "send_on_link", "name": name, "audio": b64encode(data).decode("ascii")}
+        case words.Fetch(body=body):
+            fetch: dict[str, Any] = _plain(order)
+            return fetch | {"body": _body(body)}
     found: dict[str, Any] = _plain(order)
     return found
+
+
+def _body(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return b64encode(body).decode("ascii")
 
 
 def _media(order: dict[str, Any]) -> tuple[dict[str, Any], str] | None:
@@ -238,7 +310,16 @@ def _media(order: dict[str, Any]) -> tuple[dict[str, Any], str] | None:
         return order, "audio"
     if order["type"] == "to_carrier" and order["text"]["event"] == "media":
         return order["text"]["media"], "payload"
+    if order["type"] == "send_on_link":
+        return order, "audio"
+    if order["type"] == "say_on_link" and isinstance(order["text"], dict):
+        held = _CALLER_AUDIO.get(order["text"].get("type", ""), "")
+        return (order["text"], held) if held in order["text"] else None
     return None
+
+
+_CALLER_AUDIO = {"input_audio_buffer.append": "audio", "": "user_audio_chunk"}
+"""Where the caller's audio is in a link's messages, by their type."""
 
 
 def _merged(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -246,7 +327,7 @@ def _merged(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     for order in orders:
         more, before = _media(order), _media(out[-1]) if out else None
-        if more is not None and before is not None:
+        if more is not None and before is not None and order.get("name") == out[-1].get("name"):
             (holder, name), (source, its) = before, more
             holder[name] = b64encode(b64decode(holder[name]) + b64decode(source[its])).decode()
         else:
@@ -292,7 +373,12 @@ def _other_sound(found: Any, expected: dict[str, Any], linear: int, where: str) 
         return f"{where}: {found!r} is no audio"
     audio, ms = b64decode(found), expected["$audio_ms"]
     if "sound" in expected:
-        return None if audio == _sound(expected, 0) else f"{where}: other audio, {len(audio) // 8} ms"
+        return (
+            None
+            if audio == _sound(expected, expected.get("rate", 0))
+            else f"{where}: other audio, {len(audio) // 8} ms"
+        )
+    linear = expected.get("rate", linear)
     length = ms * linear // 1000 * 2 if linear else ms * 8
     return None if len(audio) == length else f"{where}: {len(audio)} bytes of audio instead of {length} ({ms} ms)"
 

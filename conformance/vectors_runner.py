@@ -20,6 +20,8 @@ RUNNERS = {
     "messages-1": "conformance.run_messages",
     "trace-1": "conformance.run_trace",
     "server-1": "conformance.run_server",
+    "providers-1": "conformance.run_providers",
+    "price-1": "conformance.run_prices",
 }
 
 

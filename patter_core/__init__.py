@@ -11,6 +11,7 @@ The names below are the public ones; each also lives in a module you can import 
 from __future__ import annotations
 
 from .agent import Agent, Echo
+from .audio.detectors import SileroVad
 from .call.metrics import CallMetrics, CostBreakdown, LatencyBreakdown, TurnMetrics
 from .call.pricing import PriceTable
 from .call.result import CallResult, MachineDetection
@@ -85,6 +86,7 @@ __all__ = [
     "ProvisionError",
     "RefusedError",
     "ServerSettings",
+    "SileroVad",
     "Static",
     "Telnyx",
     "Tool",

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from .audio.detectors import SileroVad, VadSpec
 from .audio.formats import AudioFormat, Encoding
 from .audio.resample import INPUT_RATES, OUTPUT_RATES
 from .config import (
@@ -37,7 +38,7 @@ from .providers.remote.options import remote_spec
 from .providers.specs import BRAIN_OPTIONS, EAR_OPTIONS, VOICE_OPTIONS, BrainSpec, EarSpec, VoiceSpec
 from .tools import resolve_tools
 
-__all__ = ["CALLBACKS", "Agent", "Echo", "lane_of", "resolve_agent"]
+__all__ = ["CALLBACKS", "Agent", "Echo", "lane_of", "resolve_agent", "voice_of"]
 
 _TEXTS = (
     "system_prompt",
@@ -51,6 +52,8 @@ _TEXTS = (
 )
 _TARGETS = ("+", "sip:", "sips:")
 _REALTIME = (OpenAIRealtime, ElevenLabsConvAI)
+
+_VOICE = "alloy"  # an agent's, where nobody named one
 
 CALLBACKS = ("on_call_start", "on_call_end", "on_transcript", "on_metrics", "on_machine_detection")
 
@@ -71,7 +74,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
     ``tools`` and ``guardrails`` work with every engine (what cannot is refused here); ``hooks`` and
     ``text_transforms`` are the pipeline's. ``interruptions`` and ``patience`` say when the caller may interrupt, and
-    how long a call may last or be silent.
+    how long a call may last or be silent. ``vad`` is what tells their voice: None is by energy, ``"silero"`` or
+    ``SileroVad(threshold=0.5)`` by a small model, which music and noise do not fool.
 
     ``transfer_allow`` are prefixes of the numbers and ``sip:`` addresses a caller may be sent to; without it a model
     may only name what is written in ``system_prompt``. ``transfer_refused_message`` is what the caller then hears,
@@ -83,7 +87,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     stt: Any = None
     llm: Any = None
     tts: Any = None
-    voice: str = "alloy"
+    voice: str = _VOICE
     model: str = ""
     language: str = "en"
     first_message: str = ""
@@ -93,6 +97,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     guardrails: Any = None
     hooks: Any = None
     text_transforms: Any = None
+    vad: Any = None
     barge_in_threshold_ms: int = 300
     interruptions: Interruptions | None = None
     patience: Patience = Patience()
@@ -140,11 +145,32 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"{name} must be text, got {type(getattr(self, name)).__name__}")
         if self.interruptions is not None and not isinstance(self.interruptions, Interruptions):
             raise ConfigError("interruptions takes Interruptions(...)")
+        if self.vad is not None and self.vad != "silero" and not isinstance(self.vad, SileroVad):
+            raise ConfigError(
+                f"vad takes 'silero', SileroVad(...), or None for the detector by energy; got {self.vad!r}"
+            )
         if not isinstance(self.patience, Patience):
             raise ConfigError("patience takes Patience(...)")
         allow = self.transfer_allow
         if allow is not None and not all(str(one).startswith(_TARGETS) for one in allow):
             raise ConfigError("transfer_allow takes prefixes of targets, such as ['+1555', 'sip:desk@example.com']")
+
+
+def voice_of(agent: Agent) -> str:
+    """The voice an engine is told to use; '' for its own. Where an agent names none, that of its engine counts."""
+    named = any(isinstance(one, OpenAIRealtime) and one.voice for one in choices(agent.engine))
+    return "" if named and agent.voice == _VOICE else agent.voice
+
+
+def _voiced(option: Any, voice: str) -> Any:
+    """A provider's option that names no voice takes the agent's, where that names one."""
+    if voice == _VOICE:
+        return option
+    if not isinstance(option, VOICE_OPTIONS):
+        raise ConfigError(f"voice={voice!r} has no part in a tts= of your own: give it to what speaks there")
+    field = "voice" if hasattr(option, "voice") else "voice_id"
+    plain = getattr(option, field) == getattr(type(option)(), field)
+    return msgspec.structs.replace(option, **{field: voice}) if plain else option
 
 
 def _method(provider: Any, name: str) -> Handler | None:
@@ -210,12 +236,16 @@ class _Resolver:
         if isinstance(option, Echo):
             if agent.guardrails or agent.tools:
                 raise ConfigError("tools= and guardrails= have no part in an echo")
+            if agent.vad is not None:
+                raise ConfigError("vad= has no part in an echo: nobody listens for a voice there")
             return EchoSpec()
         option = _speaking(option, "" if isinstance(option, ElevenLabsConvAI) else agent.language)
         if agent.model:
             if not hasattr(option, "model"):
                 raise ConfigError(f"model= is not for {type(option).__name__}: its model is chosen at the provider")
             option = msgspec.structs.replace(option, model=agent.model)
+        if isinstance(option, OpenAIRealtime) and not option.voice and not voice_of(agent):
+            option = msgspec.structs.replace(option, voice=agent.voice)
         if isinstance(option, ElevenLabsConvAI):
             signed = option.signed_url
             handler = self.name("signed_url", signed) if callable(signed) else None
@@ -224,12 +254,19 @@ class _Resolver:
 
     def _pipeline(self, on_message: Any, secret: str) -> PipelineSpec:
         agent = self._agent
+        thinkers = choices(agent.llm)
+        if agent.model:
+            if not thinkers or not isinstance(thinkers[0], BRAIN_OPTIONS):
+                raise ConfigError(
+                    "model= names a language model, and this agent has none: its answers are a function's"
+                )
+            thinkers = (msgspec.structs.replace(thinkers[0], model=agent.model), *thinkers[1:])
         if agent.llm is not None and on_message is not None:
             raise ConfigError("llm= and on_message= exclude each other: both answer the caller")
         brains = (
             (self._replier(on_message, secret),)
             if on_message is not None
-            else tuple(self._brain(one) for one in choices(agent.llm))
+            else tuple(self._brain(one) for one in thinkers)
         )
         missing = [text for text, value in (("tts=", agent.tts), ("llm= or on_message=", brains)) if not value]
         if missing:
@@ -280,6 +317,7 @@ class _Resolver:
         return CallableBrain(self.name("on_message", on_message))
 
     def _voice(self, option: Any) -> VoiceSpec:
+        option = _voiced(option, self._agent.voice)
         if isinstance(option, VOICE_OPTIONS):
             return _speaking(option, self._agent.language).resolve(self._resolving)  # type: ignore[no-any-return]
         speak = _method(option, "speak")
@@ -314,7 +352,7 @@ def resolve_agent(
         system_prompt=agent.system_prompt,
         first_message=agent.first_message,
         language=agent.language,
-        voice=agent.voice,
+        voice=voice_of(agent),
         variables={str(key): str(value) for key, value in agent.variables.items()},
         barge_in_threshold_ms=agent.barge_in_threshold_ms,
         transfer_allow=agent.transfer_allow,
@@ -329,11 +367,18 @@ def resolve_agent(
         guards=resolve_guards(agent.guardrails, resolver.name),
         interruptions=agent.interruptions,
         patience=agent.patience,
+        vad=_detector(agent.vad),
     )
     if resolving.missing:
         wanted = ", ".join(resolving.missing)
         raise ConfigError(f"missing: {wanted} (or give it where the provider is named, as in OpenAILLM(api_key=...))")
     return spec
+
+
+def _detector(option: Any) -> VadSpec | None:
+    if option is None:
+        return None
+    return (option if isinstance(option, SileroVad) else SileroVad()).resolve()
 
 
 def _thinks(engine: EngineSpec) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from .audio.detectors import VadSpec
 from .call.pricing import PriceTable
 from .carriers.carrier import CarrierSpec
 from .engines.elevenlabs_convai.options import ElevenLabsConvAISpec
@@ -96,6 +97,7 @@ class AgentSpec(msgspec.Struct, frozen=True):
     guards: tuple[GuardSpec, ...] = ()
     interruptions: Interruptions | None = None  # None: ``barge_in_threshold_ms``, or what is usual for the engine
     patience: Patience = Patience()
+    vad: VadSpec | None = None  # what tells the caller's voice; None: by energy
 
     def without_engine(self) -> AgentSpec:
         """The agent with the first of ``fallbacks`` in its engine's place."""

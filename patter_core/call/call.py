@@ -125,6 +125,7 @@ class _Timer(enum.Enum):
 
 _LIVE = frozenset({CallState.DIALLING, CallState.OFFERED, CallState.TALKING, CallState.DETACHED, CallState.AWAY})
 _UNHEARD = frozenset({CallState.DIALLING, CallState.OFFERED})  # no stream has started yet
+_TOLD = frozenset({"bad_target", "not_allowed"})  # refusals of a transfer, of which the caller hears from us
 _LOOK_S = 0.1  # how often to look whether the agent is done speaking, when something waits for that
 
 
@@ -379,8 +380,10 @@ class Call:
                 call = self._asked.pop(order.ask)
                 done = isinstance(order, Reply)
                 detail = str(order.value) if isinstance(order, Reply) else f"{order.code}: {order.detail}"
-                # Who is handed over, or was refused that, hears so from us; who is hung up on has heard a goodbye.
-                quiet = not done if self._leaving is None else talk.speaking(now)
+                # Who was refused to be handed over hears so from us; who is hung up on has heard a goodbye.
+                quiet = order.code in _TOLD if isinstance(order, Deny) else False
+                if self._leaving is not None:
+                    quiet = talk.replied
                 out += talk.built_in_done(now, call, done, detail, quiet)
             else:
                 out.append(order)
@@ -435,6 +438,8 @@ class Call:
             self._end(now, EndReason.UNSUPPORTED_CODEC if self._socket.malformed else EndReason.STREAM_LOST, out)
         elif purpose is Next.BEGIN:
             self._leg.begin_stream(now, url, token, out)
+            if self._screening.stage is Screened.WAITING:
+                self._conversation.wait_for_cue()
             out += self._conversation.warm(now, self._leg.line)
         else:
             self._leg.restart_stream(now, url, token, out)

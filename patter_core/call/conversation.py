@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from ..audio.detectors import check_detector
 from ..audio.formats import PCMU_8K, AudioFormat
 from ..audio.transcode import Transcoder
 from ..carriers.carrier import MediaStream
@@ -122,6 +123,7 @@ class Conversation:
     """The conversation of one call."""
 
     def __init__(self, spec: CallSpec) -> None:
+        check_detector(spec.agent.vad)  # now, rather than in the middle of a call or of a trace
         self._spec = spec
         self._settings = spec.settings
         self._agent: AgentSpec = spec.agent
@@ -149,8 +151,9 @@ class Conversation:
         self._words = 0  # the caller has said since they began to speak
         self.wishes: deque[BuiltIn] = deque()  # what a model wants done that only the call can do
         self.voices = 0  # times the caller has spoken or pressed a key
-        self.gave_up: GaveUp | None = None
+        self._gave_up_with: GaveUp | None = None
         self.hung_up = False  # the agent did, at its provider
+        self.replied = False  # the agent has spoken since the caller last did
         self.frames_dropped = 0
 
     def adopt(self, spec: CallSpec) -> None:
@@ -172,7 +175,10 @@ class Conversation:
         """The call will be talked on, probably in this format: what takes long to get ready begins to."""
         out: list[CallOrder] = []
         if self._phase is Phase.WAITING:
-            self._obey(now, self._seat.warm(now, self._agent, self._context(line)), out)
+            context = self._context(line)
+            if self._manner is not Manner.OPEN:
+                context = msgspec.structs.replace(context, first_message="")
+            self._obey(now, self._seat.warm(now, self._agent, context), out)
         return out
 
     # --- streams -----------------------------------------------------------------------------------------------------
@@ -247,6 +253,7 @@ class Conversation:
             tools=agent.tools,
             guards=agent.guards,
             interruptions=agent.interruptions,
+            vad=agent.vad,
         )
 
     def _begin(self, now: int, out: list[CallOrder]) -> None:
@@ -263,9 +270,12 @@ class Conversation:
             self._first = context.first_message
             context = msgspec.structs.replace(context, first_message="")
         self._first_open = bool(context.first_message)
+        warmed = self._engine
         self._obey(now, self._seat.take(now, self._agent, context), out)
         engine = self._engine
         assert engine is not None
+        if engine is not warmed:
+            self._gave_up_with = None  # that was another
         self._to_engine = Transcoder(line, engine.hears)
         self.mouth.speak_as(engine.speaks)
         self._obey(now, engine.begin(now), out)
@@ -322,6 +332,7 @@ class Conversation:
     def pressed(self, now: int, keys: str) -> list[CallOrder]:
         """The caller pressed keys. The engine hears of them in order with what is said."""
         out: list[CallOrder] = []
+        self.replied = False
         text = f"[DTMF: {keys}]"
         if self._phase is Phase.TALKING and self._manner is not Manner.HUSHED:
             self._tell_engine(now, Keyed(text), out)
@@ -376,6 +387,12 @@ class Conversation:
             self._manner = Manner.OPEN
 
     @property
+    def gave_up(self) -> GaveUp | None:
+        """Nobody is left to talk. What gave up before the conversation began counts from there on: what
+        ``on_call_start`` wants may be something else."""
+        return self._gave_up_with if self._phase is Phase.TALKING else None
+
+    @property
     def starting(self) -> bool:
         """There will be a voice, but not yet."""
         return self._phase in (Phase.WAITING, Phase.STARTING, Phase.READY)
@@ -392,7 +409,7 @@ class Conversation:
         if self._phase is not Phase.TALKING or not self.mouth.open:
             return False
         assert self._engine is not None
-        return self._engine.busy or self.mouth.audible(now)
+        return self._engine.busy or self._tools.works or self.mouth.audible(now)
 
     @property
     def caller_speaking(self) -> bool:
@@ -541,6 +558,7 @@ class Conversation:
                     self._turns.started(at)
                     self._voice = Voice.SPEAKING
                     self._words = 0
+                    self.replied = False
                 case CallerStopped(at):
                     self.voices += 1
                     self._turns.stopped(now, at)
@@ -555,8 +573,8 @@ class Conversation:
                     self.mouth.saying(item, self._turns.saying(now, item, text), text)
                 case Worded(item, text):
                     self.mouth.worded(item, self._turns.saying(now, item, text), text)
-                case Said(item):
-                    self.mouth.said(item)
+                case Said(item, whole):
+                    self.mouth.said(item, whole)
                 case SpeechEnded(item):
                     if not self.mouth.ended(item):
                         self._played(now, item, out)  # there was nothing to hear it on
@@ -587,7 +605,7 @@ class Conversation:
         line = self._line
         agent = self._agent
         if not agent.fallbacks or self._phase is Phase.ENDED:
-            self.gave_up = order
+            self._gave_up_with = order
             return
         if self.mouth.open:
             self._interrupt(now, out, tell=True, barged=False)
@@ -614,6 +632,7 @@ class Conversation:
 
     def _speak(self, now: int, order: Speak, out: list[CallOrder]) -> None:
         known, dropped = self.mouth.speak(order.item, order.audio, order.live)
+        self.replied = self.replied or not order.live
         if known or not order.live:  # an engine may speak before it says what it speaks
             self._turns.audio(now, order.item)
         if dropped:

@@ -113,10 +113,10 @@ class Mouth:
             utterance = self._utterances[item] = Utterance(item, turn)
         utterance.worded(text)
 
-    def said(self, item: str) -> None:
-        """That was all of that audio."""
+    def said(self, item: str, whole: bool = True) -> None:
+        """That was all of that audio; or all there will be of it."""
         if item in self._utterances:
-            self._utterances[item].said()
+            self._utterances[item].said(whole)
 
     def speak(self, item: str, audio: bytes, live: bool) -> tuple[bool, bool]:
         """Queue speech. Returns whether its words are known, and whether something older had to go for it."""

@@ -54,6 +54,10 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
     whole: bool = False
 
 
+_FRAME_MS = 20
+"""The shortest message a carrier takes (Telnyx: "20 milliseconds to 30 seconds"; Twilio takes any)."""
+
+
 class _Item:
     __slots__ = ("ended", "first_sent_us", "heard", "marked", "name", "queued", "sent", "start")
 
@@ -86,6 +90,7 @@ class Playback:
         "_dry_at",
         "_epoch",
         "_first_heard",
+        "_frame_bytes",
         "_items",
         "_live_limit",
         "_mark_bytes",
@@ -133,6 +138,7 @@ class Playback:
         least = audio.bytes_for_ms(1)  # below that a limit is none, and a message would be empty
         self._bytes_per_ms = audio.bytes_per_ms
         self._message_bytes = max(least, audio.bytes_for_ms(round(settings.message_s * 1000)))
+        self._frame_bytes = min(self._message_bytes, audio.bytes_for_ms(_FRAME_MS))
         self._mark_bytes = audio.bytes_for_ms(round(settings.mark_s * 1000))
         self._unconfirmed = max(least, audio.bytes_for_ms(round(settings.unconfirmed_s * 1000)))
         self._live_limit = max(least, audio.bytes_for_ms(round(settings.live_backlog_s * 1000)))
@@ -204,6 +210,7 @@ class Playback:
         while (
             self._chunks
             and not self.held
+            and self._worth_sending
             and self._dry_at - now + self._message_us <= self._window_us
             and self._sent - self._confirmed < self._unconfirmed
         ):
@@ -211,9 +218,17 @@ class Playback:
         self._end_items(now, out)
         return out
 
+    @property
+    def _worth_sending(self) -> bool:
+        """Less than a frame is kept until more of it comes, or nothing more will: carriers take no shorter message, and
+        one that is filled up would put silence into a word."""
+        item = self._chunks[0][0]
+        return self._queued >= self._frame_bytes or item.ended or self._chunks[-1][0] is not item
+
     def _send_message(self, now: int, out: list[Media | SetMark | Played]) -> None:
         item, data = self._chunks.popleft()
-        room = self._message_bytes
+        left = item.queued - item.sent  # an item's end goes along with what comes before it, if it is shorter than that
+        room = left if left < self._message_bytes + self._frame_bytes and item.ended else self._message_bytes
         if len(data) > room:
             self._chunks.appendleft((item, data[room:]))
             data = data[:room]
@@ -278,7 +293,8 @@ class Playback:
     def deadline(self) -> int | None:
         """When to call ``pump`` next."""
         at: int | None = None
-        if self._chunks and not self.held and self._sent - self._confirmed < self._unconfirmed:
+        flows = not self.held and self._sent - self._confirmed < self._unconfirmed
+        if self._chunks and flows and self._worth_sending:
             at = self._dry_at + self._message_us - self._window_us
         if self._marks and (at is None or self._marks[0].due < at):
             at = self._marks[0].due

@@ -144,6 +144,12 @@ class Tools:
         """Is any tool being run?"""
         return bool(self._busy)
 
+    @property
+    def works(self) -> bool:
+        """Is one of the application's being run? Its result will be talked of; what the call itself does for a model
+        waits for the agent to be quiet, so nobody may wait for that."""
+        return any(not one.spec.built_in for one in self._busy.values())
+
     def owns(self, name: str) -> bool:
         """Is a task or fetch of this name one of these?"""
         return name.startswith(PREFIX)

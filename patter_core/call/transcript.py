@@ -25,11 +25,16 @@ _SLOWEST_US = 125_000
 guess, and this one errs towards words that were not heard."""
 
 
+_STREAMED_US = 80_000
+"""The same where words and audio come together, as a realtime engine's do: slower than most, not the slowest."""
+
+
 class _Segment:
-    __slots__ = ("duration", "text", "whole")
+    __slots__ = ("character_us", "duration", "text", "whole")
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.character_us = _SLOWEST_US
         self.duration = 0  # microseconds of audio so far
         self.whole = False  # all of its audio has come
 
@@ -53,6 +58,7 @@ class Utterance:
         """... and this, which goes on where the last words ended."""
         if self._segments:
             self._segments[-1].text += text
+            self._segments[-1].character_us = _STREAMED_US
         else:
             self._segments.append(_Segment(text))
 
@@ -61,10 +67,15 @@ class Utterance:
         if self._segments:
             self._segments[-1].duration += duration_us
 
-    def said(self) -> None:
-        """That was all of that audio."""
-        if self._segments:
-            self._segments[-1].whole = True
+    def said(self, whole: bool = True) -> None:
+        """That was all of that audio; or all there will be of it, for it broke off: its words are then those that
+        were surely in it."""
+        if not self._segments or self._segments[-1].whole:
+            return
+        segment = self._segments[-1]
+        if not whole:
+            segment.text = _until(segment.text, segment.duration, len(segment.text) * segment.character_us)
+        segment.whole = True
 
     @property
     def text(self) -> str:
@@ -83,14 +94,19 @@ class Utterance:
                 heard_us -= duration
                 continue
             if not segment.whole:
-                duration = max(duration, len(text) * _SLOWEST_US)
-            cut = len(text) * heard_us // duration if duration else 0
-            spoken = text[:cut].split()
-            if cut < len(text) and spoken and not text[cut - 1].isspace() and not text[cut].isspace():
-                spoken.pop()  # in the middle of a word
-            words.extend(spoken)
+                duration = max(duration, len(text) * segment.character_us)
+            words.append(_until(text, heard_us, duration))
             break
-        return " ".join(words)
+        return " ".join(filter(None, words))
+
+
+def _until(text: str, heard_us: int, duration_us: int) -> str:
+    """The whole words of a text that were heard, when so much was of so much."""
+    cut = len(text) * heard_us // duration_us if duration_us else 0
+    spoken = text[:cut].split()
+    if cut < len(text) and spoken and not text[cut - 1].isspace() and not text[cut].isspace():
+        spoken.pop()  # in the middle of a word
+    return " ".join(spoken)
 
 
 class Transcript:

@@ -34,6 +34,7 @@ from patter_core.tunnel import TunnelSpec, tunnel_spec
 
 from . import files
 from .control import Orders, with_control
+from .silero import load_silero
 from .sockets import descriptor_limit, listen
 
 __all__ = ["App", "PatterBase", "Plan", "log_event", "logged"]
@@ -44,7 +45,6 @@ Carrier = Twilio | Telnyx
 _CALLBACKS = ("on_call_start", "on_call_end", "on_transcript", "on_message", "on_metrics")
 
 _LATER = {
-    "vad": "a voice detector of your own",
     "audio_filter": "audio filters",
     "background_audio": "background audio",
 }
@@ -231,11 +231,7 @@ class PatterBase:
         **more: Any,
     ) -> Agent:
         """An agent, checked. Options of the reference that this version does not have yet are refused, not ignored."""
-        given = {
-            "vad": vad,
-            "audio_filter": audio_filter,
-            "background_audio": background_audio,
-        }
+        given = {"audio_filter": audio_filter, "background_audio": background_audio}
         for name, value in given.items():
             if value:
                 raise ConfigError(f"{name}= is not available in this version ({_LATER[name]})")
@@ -246,7 +242,7 @@ class PatterBase:
         unknown = sorted(set(more) - _AGENT_MORE)
         if unknown:
             raise ConfigError(f"agent() has no option {', '.join(unknown)}")
-        return Agent(
+        agent = Agent(
             system_prompt=system_prompt,
             engine=engine,
             stt=stt,
@@ -261,9 +257,13 @@ class PatterBase:
             hooks=hooks,
             text_transforms=text_transforms,
             variables=dict(variables or {}),
+            vad=vad,
             barge_in_threshold_ms=barge_in_threshold_ms,
             **more,
         )
+        if agent.vad is not None:
+            load_silero()  # rather here than on a loop that carries calls
+        return agent
 
     # --- for the adapters --------------------------------------------------------------------------------------------
 
@@ -305,6 +305,8 @@ class PatterBase:
         resolving: Resolving,
         prefix: str = "",
     ) -> AgentSpec:
+        if agent.vad is not None:
+            load_silero()
         return resolve_agent(agent, callbacks, handlers, prefix, resolving=resolving, secret=self._webhook_secret)
 
     def _app(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
@@ -18,13 +19,14 @@ from patter_core.audio.g711 import ulaw_encode
 from patter_core.audio.resample import resample
 from patter_core.audio.wav import read_wav, to_mono
 from patter_core.config import PublicUrl
-from patter_core.errors import PatterError
+from patter_core.errors import ConfigError, PatterError
 from patter_core.simulator.carrier import CallPlan, SimulatedCarrier
 from patter_core.simulator.script import Act, HangUp, ListenUntilQuiet, Speak
 from patter_core.trace import TraceError, replay
 
 from . import demo as demos
 from .screen import Screen, table
+from .silero import load_silero
 from .sockets import listen
 
 __all__ = ["main"]
@@ -214,6 +216,8 @@ def _simulate(options: argparse.Namespace, loop_name: str) -> int:
 
 
 def _replay(options: argparse.Namespace, loop_name: str) -> int:
+    with contextlib.suppress(ConfigError):  # a trace that needs the weights says so itself
+        load_silero()
     try:
         with options.file.open("rb") as lines:
             count, difference = replay(lines)

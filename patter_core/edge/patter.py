@@ -25,7 +25,8 @@ from patter_core.events import CallEnded, ServerReady, StartupRefused, TunnelOpe
 from patter_core.latency import Latencies
 from patter_core.startup import REFUSED_CODE
 
-from .app import App, PatterBase
+from .app import App, PatterBase, logged
+from .terminal import CALL_ID, CALLER, Terminal, TextCall, in_text
 
 __all__ = ["AnyDrive", "AnyEvent", "LoopPatter", "Ready"]
 
@@ -371,7 +372,8 @@ class LoopPatter(PatterBase, abc.ABC):
         if not isinstance(agent, Agent):
             raise ConfigError("agent must be made by phone.agent(...)")
         parts = (agent.engine, agent.stt, agent.llm, agent.tts, agent.tools, agent.guardrails, agent.hooks)
-        key = (*map(id, (*parts, agent.text_transforms)), agent.language, agent.model, agent.fallback_message)
+        options = (agent.language, agent.model, agent.voice, agent.fallback_message)
+        key = (*map(id, (*parts, agent.text_transforms)), *options)
         known = self._providers.get(key)
         if known is None:
             callbacks = dict(app.callbacks)
@@ -393,6 +395,40 @@ class LoopPatter(PatterBase, abc.ABC):
             transfer_refused_message=agent.transfer_refused_message,
             transfer_failed_message=agent.transfer_failed_message,
         )
+
+    async def test(
+        self,
+        agent: Agent,
+        on_message: Callable[..., Any] | str | None = None,
+        on_call_start: Callable[..., Any] | None = None,
+        on_call_end: Callable[..., Any] | None = None,
+        *,
+        read: Callable[[], str] = input,
+        write: Callable[[str], object] = print,
+    ) -> None:
+        """Talk to an agent in the terminal: no carrier, no audio. Its model or ``on_message``, tools, hooks, guardrails
+        and callbacks run as in a call. ``/transfer NUMBER``, ``/hangup``, ``/history``, ``/quit``. Engines that hear
+        and speak by themselves have no text in between: they are refused."""
+        typed: list[TextCall] = []
+        callbacks: dict[str, Any] = {
+            "on_message": on_message,
+            "on_call_start": on_call_start,
+            "on_call_end": on_call_end,
+        }
+        plan = self.plan(
+            in_text(agent, on_message, lambda pcm, rate: typed[0].understood(pcm, rate)),
+            CALL_ID,
+            caller=CALLER,
+            callee=next(iter(self.phone_numbers), ""),
+            **callbacks,
+        )
+        typed.append(TextCall(plan.spec, plan.seed))
+        terminal = Terminal(typed[0], read, write)
+        drive = self._new_drive(
+            typed[0], handlers=plan.handlers, secrets=plan.secrets, on_event=logged(terminal.told), leave_s=1.0
+        )
+        with plan.orders.given_to(drive):
+            await self._carried(drive, terminal.begin, 3.0)
 
     async def _ask(self, what: str, verb: str, **args: Any) -> Any:
         if self._drive is None:

@@ -10,8 +10,9 @@ from collections import deque
 
 import msgspec
 
+from ..audio.detectors import VadSpec, make_detector, window_ms
 from ..audio.formats import AudioFormat
-from ..audio.vad import WINDOW_MS, EnergyVad, SpeechStarted
+from ..audio.vad import SpeechStarted
 from ..settings import CallSettings
 from .engine import CallerStarted
 
@@ -31,11 +32,12 @@ class Spoken(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ears:
-    """One caller's line, in the line's own format."""
+    """One caller's line, in the line's own format. ``vad`` is what tells a voice; None: by energy."""
 
-    def __init__(self, line: AudioFormat, settings: CallSettings) -> None:
+    def __init__(self, line: AudioFormat, settings: CallSettings, vad: VadSpec | None = None) -> None:
         self._line = line
-        self._vad = EnergyVad(format=line, stop_ms=max(1, round(settings.endpoint_s * 1000)))
+        self._vad = make_detector(vad, line, max(1, round(settings.endpoint_s * 1000)))
+        self._window_ms = window_ms(vad)
         self._preroll_limit = line.bytes_for_ms(round(settings.preroll_s * 1000))
         self.limit = max(1, line.bytes_for_ms(round(settings.utterance_s * 1000)))
         self._heard_us = 0
@@ -114,7 +116,7 @@ class Ears:
         self._voices += 1
         if self._voices < _SURE:
             return []
-        started_ms = max(0, last_ms - _SURE * WINDOW_MS)
+        started_ms = max(0, last_ms - _SURE * self._window_ms)
         self._begin(list(self._preroll), self._preroll_bytes, started_ms)
         self._preroll.clear()
         self._preroll_bytes = 0

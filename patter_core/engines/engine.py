@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from ..audio.detectors import VadSpec
 from ..audio.formats import AudioFormat
 from ..call.words import Inward, Outward
 from .policy import GuardSpec, Interruptions, ToolSpec
@@ -71,6 +72,7 @@ class EngineContext(msgspec.Struct, frozen=True):
     past: tuple[tuple[str, str], ...] = ()  # what was said before this engine took over: (user | assistant, text)
     speech_goes_on: bool = False  # it took over in the middle of a call: the first message was said long ago
     epoch: int = 0  # the unix time, in microseconds, at which the clock of ``now`` was 0
+    vad: VadSpec | None = None  # what tells the caller's voice; None: by energy
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
@@ -171,9 +173,10 @@ class Worded(msgspec.Struct, frozen=True, gc=False):
 
 
 class Said(msgspec.Struct, frozen=True, gc=False):
-    """All the audio of ``item``'s last ``Saying`` has come."""
+    """All the audio of ``item``'s last ``Saying`` has come; unless ``whole``, it broke off somewhere."""
 
     item: str
+    whole: bool = True
 
 
 class SpeechEnded(msgspec.Struct, frozen=True, gc=False):
@@ -328,7 +331,7 @@ class Engine(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Is it about to say something: thinking of it, or having it spoken?"""
+        """Is it about to say something: thinking of it, or having it spoken? Waiting for a tool is neither."""
         ...
 
     @property

@@ -66,7 +66,7 @@ class Listening:
     ) -> None:
         self._line = context.line
         self._ear = ear
-        self._ears = Ears(context.line, settings)
+        self._ears = Ears(context.line, settings, context.vad)
         self._to_ear = Transcoder(context.line, ear.hears) if ear is not None else None
         self._hook = hook
         self._asides = asides

@@ -104,7 +104,9 @@ class PipelineEngine:
 
     @property
     def busy(self) -> bool:
-        return bool(self._speaking.lines or self._thinking.line or self._listening.waiting) and not self._done
+        line = self._thinking.line
+        thinks = line is not None and not self._thinking.tools
+        return (thinks or self._speaking.unsaid(line) or bool(self._listening.waiting)) and not self._done
 
     @property
     def deadline(self) -> int | None:
@@ -162,7 +164,8 @@ class PipelineEngine:
                 if self._speaking.characters + len(text) > self._settings.reply_chars:
                     out.append(StageFailed("tts", f"{item}: more than reply_chars waits to be said; left out"))
                 else:
-                    self._speaking.say(now, item, text, out)
+                    # While the reply waits for a tool, what is to be said meanwhile does not wait for the reply.
+                    self._speaking.say(now, item, text, out, self._thinking.line if self._thinking.tools else None)
             case Keyed(text):
                 self._resuming.cancel()
                 self._listening.keyed(text)

@@ -47,6 +47,9 @@ _O = TypeVar("_O")
 _RECENT_MS = 5_000
 """Of what the caller is saying when the ear changes, so much is told to the next one."""
 
+_BROKEN = 2
+"""Sentences in a row that a voice broke off in the middle of: the next one does not."""
+
 
 class EarRelay:
     """Ears in order of preference. ``limit`` bounds the sound kept for the next one, in bytes."""
@@ -242,6 +245,7 @@ class VoiceRelay:
         self._from_voice = Transcoder(self.speaks, self.speaks)
         self._sentence = ""  # what it is at
         self._voiced = False  # there is audio of it
+        self._broken = 0  # sentences in a row that it did not bring to their end
 
     @property
     def deadline(self) -> int | None:
@@ -287,16 +291,20 @@ class VoiceRelay:
                 case _:
                     out.append(order)
         mute = bool(self._sentence) and ended and not self._voiced and bool(self._voices)
-        if failed and not lost and self._voiced:  # it failed in the middle: it may do better with the next sentence
-            if not ended:
+        if failed and not lost and self._voiced:
+            self._broken += 1
+        if failed and not lost and self._voiced and self._broken < _BROKEN:
+            if not ended:  # it failed in the middle: it may do better with the next sentence
                 out += _letting_go(self._voice.stop(now))
             out.append(StageFailed("tts", why))
             self._over(out)
             return out
         if not failed and not mute:
             if ended:
+                self._broken = 0
                 self._over(out)
             return out
+        self._broken = 0
         sentence = "" if self._voiced else self._sentence
         if self._sentence and self._voiced:
             self._over(out)

@@ -95,6 +95,12 @@ class Speaking:
         """How much waits to be said."""
         return sum(line.characters for line in self.lines)
 
+    def unsaid(self, unfinished: Line | None) -> bool:
+        """Is there anything to be said yet? Of an ``unfinished`` line, what is known of it so far."""
+        if self._sentence or self._worder.item:
+            return True
+        return any(line is not unfinished or line.raw or line.waiting for line in self.lines)
+
     def begin(self, now: int, out: list[EngineOrder]) -> None:
         self._obey(now, self._voice.begin(now), out)
 
@@ -107,11 +113,14 @@ class Speaking:
 
     # --- what is to be said ------------------------------------------------------------------------------------------
 
-    def say(self, now: int, item: str, text: str, out: list[EngineOrder]) -> None:
-        """Say this, which is the operator's, after everything else."""
+    def say(self, now: int, item: str, text: str, out: list[EngineOrder], before: Line | None = None) -> None:
+        """Say this, which is the operator's, after everything else; or ``before`` a line of which nothing is known."""
         line = Line(item)
         line.began = True
-        self.lines.append(line)
+        if before is not None and not before.began and before in self.lines:
+            self.lines.insert(self.lines.index(before), line)
+        else:
+            self.lines.append(line)
         self.push(line, text[: self._settings.reply_chars])
         self.finish(line)
         self.go_on(now, out)
@@ -126,6 +135,11 @@ class Speaking:
         """The line goes on with this."""
         if not line.complete:  # a guardrail may have ended it
             line.raw.extend(line.sentences.push(text))
+
+    def pause(self, line: Line) -> None:
+        """The line may go on, but not soon: what is known of it is a sentence as it is."""
+        if not line.complete:
+            line.raw.extend(line.sentences.flush())
 
     def finish(self, line: Line) -> None:
         """The line is complete."""
@@ -280,7 +294,7 @@ class Speaking:
             if self._mute >= _MUTE:
                 self.lost = _NO_AUDIO
                 return
-        out.append(Said(self.lines[0].item))
+        out.append(Said(self.lines[0].item, not failed))
         self.go_on(now, out)
 
     def _stop(self, now: int, out: list[EngineOrder]) -> None:

@@ -54,6 +54,7 @@ class Thinking:
         self._running = False  # the brain is at it
         self._room = 0  # characters the reply may still have
         self.line: Line | None = None  # the reply under way
+        self.tools: set[str] = set()  # that it waits for
         self.ended = False  # that reply, which nobody has taken note of yet
         self.failed = False  # and it did so before it was whole
         self.lost = ""  # the brain cannot go on, and why
@@ -80,6 +81,7 @@ class Thinking:
         self._messages = self._memory.messages()
         self._room = self._settings.reply_chars
         self.ended = self.failed = False
+        self.tools.clear()
         self.line = Line(f"{self._prefix}r{self._count}", written=True)
         self._speaking.lines.append(self.line)
         out.append(AskReply(self._ask, text))
@@ -153,6 +155,7 @@ class Thinking:
             self._obey(now, self._brain.tick(now), out)
 
     def tool_answered(self, now: int, answer: ToolAnswered, out: list[EngineOrder]) -> None:
+        self.tools.discard(answer.call)
         if not self.lost:
             self._obey(now, self._brain.tool_answered(now, answer), out)
 
@@ -169,7 +172,7 @@ class Thinking:
                     self._running, ended = False, ended or self._running
                 case CallTool():
                     if self._running and not ended:
-                        out.append(order)
+                        self._waits(now, order, out)
                 case StageFailed():
                     failed = True
                     out.append(order)
@@ -189,6 +192,14 @@ class Thinking:
             self.failed = ended = True
         if ended and self.line is not None:
             self.ended = True
+
+    def _waits(self, now: int, wanted: CallTool, out: list[EngineOrder]) -> None:
+        """The reply goes on when the tool has answered: what was said before is not held back until then."""
+        self.tools.add(wanted.call)
+        if self.line is not None:
+            self._speaking.pause(self.line)
+            self._speaking.go_on(now, out)
+        out.append(wanted)
 
     def _goes_on(self, now: int, text: str, out: list[EngineOrder]) -> bool:
         """The reply goes on with this; True when it was cut here."""

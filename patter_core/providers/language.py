@@ -487,7 +487,7 @@ def _error(body: bytes) -> str:
     {"detail": ...} or plain words."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = body.decode("utf-8", "replace")
     if isinstance(value, list) and value:
         value = value[0]

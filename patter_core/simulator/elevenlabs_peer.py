@@ -7,6 +7,7 @@ what closes a conversation and how (see ``engines/elevenlabs_convai/wire.py`` fo
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,7 @@ _INSIST_MS = 300  # a voice over the agent's own for so long is an interruption
 _ENCODINGS = {"pcm": Encoding.L16, "ulaw": Encoding.PCMU, "alaw": Encoding.PCMA}
 
 
+@functools.lru_cache(maxsize=64)
 def speech(text: str, format: AudioFormat, ms_per_character: int = _CHARACTER_MS) -> bytes:
     """Something as long as the text takes to say."""
     pcm = tone(220, max(ms_per_character, len(text) * ms_per_character), format.rate)

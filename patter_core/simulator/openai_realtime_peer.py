@@ -12,6 +12,7 @@ PatterAI/Patter issue 154.
 
 from __future__ import annotations
 
+import functools
 import heapq
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
@@ -727,6 +728,7 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
             into[key] = value
 
 
+@functools.lru_cache(maxsize=64)
 def _voice(ms: int, format: AudioFormat) -> bytes:
     pcm = tone(220, ms, format.rate)
     return Transcoder(AudioFormat(Encoding.L16, format.rate), format).process(pcm)

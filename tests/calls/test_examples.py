@@ -209,8 +209,72 @@ def test_a_telnyx_line_puts_callers_through(name, monkeypatch, capsys):
     assert "transferred after" in capsys.readouterr().out
 
 
+#: By example: the loop it is run on here, what its caller says, and what must be shown.
+SIMULATED = {
+    "openai_realtime": (
+        "patter_asyncio",
+        ["hours", "goodbye"],
+        [
+            "assistant: Harbour Kitchen, how can I help?",
+            "user: What are your opening hours?",
+            "assistant: From nine until ten, on Sundays from noon.",
+        ],
+    ),
+    "elevenlabs_convai": (
+        "patter_trio",
+        ["book", "goodbye"],
+        [
+            "assistant: Harbour Kitchen, how can I help?",
+            "user: Book a table for two.",
+            "assistant: A table for two, tonight at seven.",
+        ],
+    ),
+    "pipeline": (
+        "patter_asyncio",
+        ["hours", "goodbye"],
+        [
+            "user: what are the harbour kitchen's opening hours",
+            "assistant: We are open from nine until ten. On Sundays, from noon.",
+        ],
+    ),
+    "tools_and_transfer": (
+        "patter_trio",
+        ["hours", "book", "menu", "stop"],
+        [
+            "opening_hours({'day': 'Sunday'}) -> \"noon to nine\"",
+            'book_table({\'people\': 2}) -> {"booked":2,"at":"seven","for":"0001"}',
+            "assistant: One moment, I look at the book.",
+            "assistant: That is not for me to say.",
+            "ended: transferred",
+        ],
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIMULATED)
+def test_what_talks_simulated(name, monkeypatch, capsys):
+    """As ``--simulate`` runs them."""
+    module, says, wanted = SIMULATED[name]
+    patter = importlib.import_module(module)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    for variable in ("DESK_NUMBER", "LLM_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    example = runpy.run_path(str(EXAMPLES / f"{name}.py"))
+    patter.run(lambda: example["simulate"](patter, example["scripted"](), says, example["main"]))
+    shown = capsys.readouterr().out
+    assert [line for line in wanted if line not in shown] == [], shown
+    assert "it cost $0.0" in shown
+    assert "telephony $0.0085" in shown
+    waited = int(shown.partition("the caller waited ")[2].partition(" ms")[0])
+    assert waited > 300  # a turn's end alone takes that long to decide
+    if name == "tools_and_transfer":
+        assert "It belongs to" not in shown
+
+
 def test_every_example_is_here():
     names = {path.name for path in EXAMPLES.glob("*.py")}
     covered = {"echo_line.py", "outbound_campaign.py", "shop_line.py", "starlette_app.py", "telnyx_line.py"}
-    assert names == {*covered, "trio_server.py"}
+    shared = {"simulated.py"}
+    assert names == {*covered, *shared, "trio_server.py", *(f"{name}.py" for name in SIMULATED)}
     assert "patter_core" in sys.modules

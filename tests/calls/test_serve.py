@@ -97,7 +97,7 @@ def test_callbacks_sync_and_async_see_the_documented_payloads(line):
     assert end["transcript"][-1] == {"role": "assistant", "text": "One. Two."}
     assert end["reason"] == "caller_hung_up"
     assert end["metrics"].turns[0].user_text == "16000 hertz"
-    assert seen["metrics"].keys() == {"call_id", "turn", "cost_so_far"}
+    assert seen["metrics"].keys() == {"call_id", "turn", "cost_so_far", "llm_ttft_ms"}
     assert threads["start"] is not threading.main_thread()  # a plain function may block
     assert threads["transcript"] is threading.main_thread()
 
@@ -265,7 +265,7 @@ def test_wrong_configuration_is_refused_at_construction(loop, options, message):
         ({"engine": Echo()}, {"on_call_end": 7}, "on_call_end must be callable"),
         ({"engine": Echo()}, {"on_recording": 7}, "on_recording must be callable"),
         ({"engine": Echo()}, {"tunnel": True}, "tunnel= and webhook_url="),
-        ({"engine": Echo()}, {"pricing": {"tts": 1}}, "pricing="),
+        ({"engine": Echo()}, {"pricing": {"tts": 1}}, "pricing"),
         ({"engine": Echo(), "tools": [1]}, {}, "tools="),
         ({"engine": Echo(), "speed": 2}, {}, "no option speed"),
         ({"engine": Echo()}, {"ssl_certfile": "x"}, "belong together"),

@@ -389,7 +389,7 @@ class CarriersWorld:
         tables = {
             "conns": board._conns, "peers": board._reception._peers, "addresses": board._addresses,
             "answers": board._reception._answers, "calls": host._calls, "tasks": host._tasks,
-            "requests": host._requests, "refs": host._refs,
+            "requests": host._requests, "refs": host._refs, "links": host._links, "fetches": host._fetches,
         }  # fmt: skip
         assert {name: len(table) for name, table in tables.items() if len(table)} == {}
         live = [leg.id for leg in self.sim._exchange.legs if leg.live]

@@ -10,18 +10,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import pytest
+
 from patter_core.agent import Agent, resolve_agent
+from patter_core.audio.formats import L16_24K, AudioFormat, Encoding
+from patter_core.audio.g711 import ulaw_decode
+from patter_core.audio.tones import tone
+from patter_core.audio.transcode import Transcoder
 from patter_core.config import AgentSpec
 from patter_core.contract import ConnId, StopRequested
 from patter_core.providers.keys import Resolving
+from patter_core.simulator import elevenlabs_peer, elevenlabs_voice_peer
 from patter_core.simulator.carrier import CallPlan
 from patter_core.simulator.checker import ContractChecker
+from patter_core.simulator.events import SimCallDone
+from patter_core.simulator.media import StreamEnd
 from patter_core.simulator.network import Node
+from patter_core.simulator.openai_realtime_peer import OpenAIRealtimePeer, RealtimePlan
+from patter_core.simulator.openai_speech_peer import OpenAISpeechPeer
 from patter_core.simulator.provider_events import ProviderAsked, ProviderEvent, ProviderOdd, ProviderOver
+from patter_core.simulator.provider_script import ProviderScript, standard
 from patter_core.simulator.providers import Routes, SimulatedProviders
-from tests.core.carriers_world import CALLBACKS, ECHO, CarriersWorld
+from tests.core.carriers_world import CALLBACKS, ECHO, CarriersWorld, pitch, pitch_ms
 
-__all__ = ["ENVIRON", "HOSTS", "ProviderWorld", "join_providers"]
+__all__ = ["ENVIRON", "HOSTS", "ProviderWorld", "join_providers", "realtime", "spoken", "voiced_frames"]
+
+CHARACTER_MS = 60
+"""How long the simulated providers take to say one."""
 
 ENVIRON = {
     "OPENAI_API_KEY": "openai-key",
@@ -57,6 +73,69 @@ def join_providers(
     world.net.place(*PLAIN, node, "203.0.113.7", tls=False, latency_us=latency_us, cut=cut)
     world.providers = node
     return checker
+
+
+# --- voices that can be told apart -----------------------------------------------------------------------------------
+
+
+def _sung(text: str, ms: int, format: AudioFormat) -> bytes:
+    pcm = tone(pitch(text), ms, format.rate)
+    return Transcoder(AudioFormat(Encoding.L16, format.rate), format).process(pcm)
+
+
+@pytest.fixture
+def spoken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every simulated provider says each text at a pitch of its own (``pitch``), so that an ear knows what it hears.
+    What a Realtime service sent is kept as ``sent`` of its peer, what a carrier played as ``played`` of its stream."""
+
+    def speech(text: str, format: AudioFormat, ms_per_character: int = CHARACTER_MS) -> bytes:
+        return _sung(text, max(ms_per_character, len(text) * ms_per_character), format)
+
+    monkeypatch.setattr(elevenlabs_peer, "speech", speech)
+    monkeypatch.setattr(elevenlabs_voice_peer, "speech", speech)
+
+    piece = OpenAIRealtimePeer._piece
+
+    def sing(self: Any, response: Any, words: str, sound: bytes) -> None:
+        item = response.items[-1]
+        text = response.answer.texts[len(response.items) - 1]
+        ms = item["audio_ms"] + self._speaks.duration_us(len(sound)) // 1000
+        whole = _sung(text, ms, self._speaks)
+        sound = whole[len(whole) - len(sound) :]
+        self.sent = getattr(self, "sent", b"") + sound
+        piece(self, response, words, sound)
+
+    monkeypatch.setattr(OpenAIRealtimePeer, "_piece", sing)
+
+    body = OpenAISpeechPeer._speak
+
+    def speak(self: Any, *args: Any) -> Any:
+        kind, sound = body(self, *args)
+        text = self._account.spoken[-1]["input"]
+        return kind, _sung(text, len(sound) // 48, L16_24K)
+
+    monkeypatch.setattr(OpenAISpeechPeer, "_speak", speak)
+
+    played = StreamEnd.played
+
+    def keep(self: Any, payload: bytes) -> bytes:
+        self.kept = getattr(self, "kept", b"") + payload
+        return played(self, payload)
+
+    monkeypatch.setattr(StreamEnd, "played", keep)
+
+
+def voiced_frames(sound: bytes) -> list[int]:
+    """Which 20 ms of this mu-law are not silence."""
+    samples = np.frombuffer(ulaw_decode(sound), "<i2").astype(np.int64)
+    frames = samples[: len(samples) // 160 * 160].reshape(-1, 160)
+    return [int(n) for n in np.nonzero(np.abs(frames).max(axis=1) > 200)[0]] if len(frames) else []
+
+
+def realtime(*answers: Any, words: tuple[str, ...] = (), **plan: Any) -> Callable[[], Routes]:
+    """OpenAI's Realtime service, that answers this."""
+    made = RealtimePlan(key="openai-key", words=words, answers=answers, **plan)
+    return lambda: standard(ProviderScript(realtime=(made,)))
 
 
 class ProviderWorld(CarriersWorld):
@@ -101,6 +180,40 @@ class ProviderWorld(CarriersWorld):
         )
         assert self.resolving.missing == []
         return spec
+
+    # --- what was heard ----------------------------------------------------------------------------------------------
+
+    def ear(self, call_id: str = "") -> bytes:
+        """What the caller has heard so far, mu-law."""
+        return self._tape(call_id)[1]
+
+    def mouth(self, call_id: str = "") -> bytes:
+        """What the caller has said so far, mu-law; frame by frame as old as what they heard."""
+        return self._tape(call_id)[0]
+
+    def _tape(self, call_id: str) -> tuple[bytes, bytes]:
+        call_id = call_id or self.first
+        for event in self.sim_told(SimCallDone):
+            if event.call_id == call_id:
+                return event.caller, event.heard
+        leg = self.leg(call_id)
+        return bytes(leg.sent), bytes(leg.handset.heard)
+
+    def ms_of(self, text: str, call_id: str = "") -> int:
+        """For how many milliseconds the caller heard this being said."""
+        return pitch_ms(self.ear(call_id), pitch(text))
+
+    def whole(self, text: str, call_id: str = "") -> bool:
+        """The caller heard this to its end."""
+        return self.ms_of(text, call_id) >= CHARACTER_MS * len(text) - 60
+
+    def silences(self, call_id: str = "") -> list[int]:
+        """Milliseconds from each end of the caller's speech to the first sound of the agent's after it, as the caller
+        heard it: a frame that leaves the handset now, and one that is played now, are as old as each other."""
+        mine, theirs = voiced_frames(self.mouth(call_id)), voiced_frames(self.ear(call_id))
+        ends = [n for n, after in zip(mine, [*mine[1:], 1 << 60], strict=True) if after - n > 15]
+        firsts = [next((n for n in theirs if n > end), None) for end in ends]
+        return [(first - end) * 20 for end, first in zip(ends, firsts, strict=True) if first is not None]
 
     # --- what was said there -----------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ def test_a_wrong_answer_and_a_broken_file_are_reported(tmp_path, monkeypatch, ca
 def test_ids_are_unique_across_all_files() -> None:
     ids = [case["id"] for path in vectors_runner.files() for _, case in vectors_runner.cases(path)]
     assert len(ids) == len(set(ids))
-    assert len(ids) >= 480
+    assert len(ids) >= 1400
 
 
 def test_every_case_says_why_and_from_where() -> None:

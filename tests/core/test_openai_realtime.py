@@ -518,7 +518,7 @@ def test_a_tool_is_called_and_its_result_spoken() -> None:
     stand = begun(tool_plan(("get_time", '{"zone":"UTC"}')), context=make_context(tools=(TIME,)))
     stand.say(800, 1500)
     assert [(one.name, one.arguments) for one in stand.tools] == [("get_time", '{"zone":"UTC"}')]
-    assert stand.engine.busy
+    assert not stand.engine.busy  # waiting for a tool is not being about to speak
     stand.tell(ToolAnswered(stand.tools[0].call, '{"time":"12:00"}'))
     stand.run(3000)
     assert stand.heard == ["It is noon."]
@@ -688,7 +688,12 @@ def test_tokens_are_counted_each_in_one_place() -> None:
     stand.say(800, 3000)
     stt, llm = stand.used
     assert stt.usage == Usage(
-        stage="stt", provider="openai_transcribe", model="gpt-4o-mini-transcribe", input_audio=10, output_text=3
+        stage="stt",
+        provider="openai_transcribe",
+        model="gpt-4o-mini-transcribe",
+        audio_us=1_560_000,  # of the turn, with what was kept from before the voice and the silence that ended it
+        input_audio=10,
+        output_text=3,
     )
     usage = llm.usage
     assert (usage.stage, usage.provider, usage.model) == ("llm", "openai_realtime", "gpt-realtime-2")

@@ -355,12 +355,12 @@ def test_answers_to_another_question_are_nothing(make: Make) -> None:
         assert bench.tell(fact) == []
 
 
-def test_tools_are_passed_through_and_the_engine_is_busy_meanwhile(make: Make) -> None:
+def test_tools_are_passed_through_and_waiting_for_one_is_not_being_busy(make: Make) -> None:
     bench = make()
     bench.utter("Book it.")
     call = CallTool("t1", "book", "{}")
     assert bench.tell(says("brain", call)) == [call]
-    assert bench.engine.busy
+    assert not bench.engine.busy
     bench.brain.then["tool_answered"] = lambda: [Text("Booked."), Replied()]
     assert spoken(bench.tell(ToolAnswered("t1", '"ok"'))) == ["Booked."]
     assert bench.brain.all("tool_answered") == [ToolAnswered("t1", '"ok"')]

@@ -54,9 +54,11 @@ def test_the_window(extra: int) -> None:
     assert playback.ahead_us(0) == 200 * MS
     assert playback.queued_us == extra * 125
     if extra:
+        assert playback.deadline == 2_200 * MS  # less than a frame waits for more
+        playback.queue("a", bytes(FRAME - extra))
         assert playback.deadline == 40 * MS  # when a message fits again
         assert playback.pump(40 * MS - 1) == []
-        assert sizes(playback.pump(40 * MS)) == [1]
+        assert sizes(playback.pump(40 * MS)) == [FRAME]
     assert playback.deadline == 2_200 * MS  # only the mark's patience is left
 
 
@@ -82,11 +84,41 @@ def test_a_window_of_one_message() -> None:
     ]
 
 
-@pytest.mark.parametrize(("queued", "expected"), [(320, [320]), (321, [320, 1]), (319, [319])])
+@pytest.mark.parametrize(("queued", "expected"), [(320, [320]), (321, [320]), (319, [319])])
 def test_a_message(queued: int, expected: list[int]) -> None:
     playback = ledger()
     playback.queue("a", bytes(queued))
     assert sizes(playback.pump(0)) == expected
+
+
+@pytest.mark.parametrize(("queued", "now", "at_the_end"), [(159, [], [159]), (160, [160], []), (161, [161], [])])
+def test_less_than_a_frame_waits_for_more_or_for_the_end(queued: int, now: list[int], at_the_end: list[int]) -> None:
+    playback = ledger()
+    playback.queue("a", bytes(queued))
+    assert sizes(playback.pump(0)) == now
+    assert playback.audible(0)
+    playback.end("a")
+    assert sizes(playback.pump(0)) == at_the_end
+
+
+@pytest.mark.parametrize(("left", "messages"), [(159, [479]), (160, [320, 160]), (161, [320, 161])])
+def test_the_end_of_an_item_goes_along_when_it_is_less_than_a_frame(left: int, messages: list[int]) -> None:
+    playback = ledger()
+    playback.queue("a", bytes(320 + left))
+    playback.end("a")
+    assert sizes(playback.pump(0)) == messages
+
+
+def test_pieces_of_any_length_become_messages_without_a_gap() -> None:
+    playback = ledger()
+    sent: list[int] = []
+    for at in range(0, 150 * MS, 50 * MS):  # 50 ms each: not a whole number of frames
+        playback.queue("a", bytes(400))
+        sent += [n for _, order in until(playback, at) if isinstance(order, Media) for n in [len(order.payload)]]
+    playback.end("a")
+    sent += sizes(playback.pump(150 * MS))
+    assert sum(sent) == 1200
+    assert min(sent[:-1]) >= FRAME  # only the very end may be shorter
 
 
 def test_a_message_is_filled_from_odd_chunks_of_the_same_item_only() -> None:
@@ -94,6 +126,7 @@ def test_a_message_is_filled_from_odd_chunks_of_the_same_item_only() -> None:
     for n in (100, 7, 300, 1):
         playback.queue("a", bytes(n))
     playback.queue("b", bytes(50))
+    playback.end("b")
     assert sizes(playback.pump(0)) == [320, 88, 50]
 
 
@@ -126,7 +159,7 @@ def test_marks_are_no_closer_than_their_cadence_and_one_ends_each_item() -> None
         elif isinstance(order, SetMark):
             where.append(position - marked)
             marked = position
-    assert where == [1_600] * 5 + [100, 50]
+    assert where == [1_600] * 4 + [1_700, 50]
 
 
 @pytest.mark.parametrize(("sent", "count"), [(1_599, 0), (1_600, 1), (1_601, 1)])

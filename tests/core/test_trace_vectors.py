@@ -12,6 +12,14 @@ import jsonschema
 import pytest
 
 from conformance import run_trace
+from patter_core.audio import ulaw_encode
+from patter_core.engines.elevenlabs_convai.engine import ElevenLabsConvAIEngine
+from patter_core.engines.openai_realtime.engine import OpenAIRealtimeEngine
+from patter_core.engines.openai_realtime.memory import Memory
+from patter_core.engines.stages import Replied
+from patter_core.providers import language
+from patter_core.providers.deepgram.kept import Kept
+from patter_core.providers.remote.http_brain import RemoteBrain
 
 CONFORMANCE = Path(__file__).parents[2] / "conformance"
 FILES = sorted((CONFORMANCE / "vectors" / "call").glob("*.json"))
@@ -50,14 +58,32 @@ WANTED = {
     "call/recording",
     "call/gently",
     "call/codec-retried",
+    "call/realtime-barge-in",
+    "call/realtime-barge-in-after-generation",
+    "call/realtime-barge-in-on-a-pause",
+    "call/realtime-tool-during-speech",
+    "call/realtime-reconnect",
+    "call/realtime-deaf",
+    "call/convai-barge-in",
+    "call/convai-odd-bytes",
+    "call/convai-reconnect",
+    "call/providers-ear-reconnects",
+    "call/providers-odd-bytes",
+    "call/providers-keys",
+    "call/providers-on-message-fails",
+    "call/providers-on-message-link",
+    "call/providers-model-fails-once",
 }
 SUITES = {
+    "convai",
     "dialled",
     "keys",
     "lifecycle",
     "machine",
     "pipeline",
     "playback",
+    "providers",
+    "realtime",
     "recording",
     "robustness",
     "transfer",
@@ -187,6 +213,8 @@ def test_a_changed_expectation_is_found(case: dict[str, Any]) -> None:
         value = place[leaf[-1]]
         if leaf[-1] == "sound":
             place["sound"] = "voice" if value == "quiet" else "quiet"
+        elif leaf[-1] == "rate" and "$audio_ms" in place:
+            place["rate"] = value * 2
         else:
             place[leaf[-1]] = (
                 (not value) if isinstance(value, bool) else value + 1 if isinstance(value, int) else "other"
@@ -217,3 +245,75 @@ def test_matchers() -> None:
     assert same("//////////8=", {"$audio_ms": 1, "sound": "quiet"})
     assert not same("kJCQkJCQkJA=", {"$audio_ms": 1, "sound": "quiet"})
     assert same("kJCQkJCQkJA=", {"$audio_ms": 1, "sound": "voice"})
+    assert same("AAAAAAAAAAAAAAAAAAAAAA==", {"$audio_ms": 1, "rate": 8000, "sound": "quiet"})
+    assert not same("AAAAAAAAAAAAAAAAAAAAAA==", {"$audio_ms": 1, "rate": 8000, "sound": "voice"})
+    assert not same("AAAAAAAAAAAAAAAAAAAAAA==", {"$audio_ms": 1, "rate": 16000})
+
+
+def test_sound_of_another_rate_and_a_part_of_it() -> None:
+    voice = run_trace._sound({"$audio_ms": 5, "rate": 8000, "sound": "voice"}, 0)
+    assert ulaw_encode(voice) == run_trace._sound({"$audio_ms": 5, "sound": "voice"}, 0)
+    assert len(run_trace._sound({"$audio_ms": 5, "rate": 24000, "sound": "voice"}, 0)) == 240
+    assert run_trace._sound({"$audio_ms": 5, "rate": 8000, "sound": "voice", "bytes": [3, 7]}, 0) == voice[3:7]
+
+
+def test_adjacent_audio_to_one_link_is_one_piece_and_to_another_is_not() -> None:
+    def said(name: str, text: dict[str, str]) -> dict[str, Any]:
+        return {"type": "say_on_link", "name": name, "text": text}
+
+    append = "input_audio_buffer.append"
+    one, two = said("a", {"type": append, "audio": "AAA="}), said("a", {"type": append, "audio": "AQE="})
+    assert run_trace._merged(copy.deepcopy([one, two])) == [said("a", {"type": append, "audio": "AAABAQ=="})]
+    other = said("b", {"user_audio_chunk": "AAA="})
+    assert len(run_trace._merged([one, other])) == 2
+    raw = {"type": "send_on_link", "name": "a", "audio": "AAA="}
+    assert run_trace._merged(copy.deepcopy([raw, raw])) == [{**raw, "audio": "AAAAAA=="}]
+
+
+# --- a changed implementation ----------------------------------------------------------------------------------------
+
+
+def _cancels_always(self: OpenAIRealtimeEngine, reply: Any, out: list[Any]) -> None:
+    reply.silenced = True
+    self._lifeline.send(self._wire.response_cancel(reply.id), out)
+
+
+MUTANTS: dict[str, tuple[Any, str, Any, str]] = {
+    "a reply that is done is cancelled": (
+        OpenAIRealtimeEngine,
+        "_silence",
+        _cancels_always,
+        "call/realtime-barge-in-after-generation",
+    ),
+    "the next session is told nothing": (Memory, "tell", lambda self: [], "call/realtime-reconnect"),
+    "what the caller said meanwhile is lost": (
+        OpenAIRealtimeEngine,
+        "refreshed",
+        lambda self, session, out: None,
+        "call/realtime-reconnect",
+    ),
+    "an interruption says nothing of what was heard": (
+        OpenAIRealtimeEngine,
+        "_forget_unheard",
+        lambda self, item, heard_us, heard_text, out: None,
+        "call/realtime-barge-in",
+    ),
+    "a second conversation greets again": (ElevenLabsConvAIEngine, "_resumed", False, "call/convai-reconnect"),
+    "nothing is kept for the next link": (Kept, "add", lambda self, audio: None, "call/providers-ear-reconnects"),
+    "a model is asked once": (language, "_REPETITIONS", 0, "call/providers-model-fails-once"),
+    "a reply that failed is nothing": (
+        RemoteBrain,
+        "_fail",
+        lambda self, now, detail, out: out.append(Replied()),
+        "call/providers-on-message-fails",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_changed_implementation_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, attribute, mutant, found_by = MUTANTS[name]
+    case = next(case for case in WRITTEN if case["id"] == found_by)
+    assert run_trace.run(case) is None
+    monkeypatch.setattr(place, attribute, mutant)
+    assert run_trace.run(case) is not None

@@ -115,3 +115,16 @@ def test_the_transcript_keeps_the_newest_lines() -> None:
         {"role": "assistant", "text": "3", "timestamp": 3.0},
     ]
     assert transcript.history(0) == []
+
+
+def test_of_a_sentence_that_broke_off_only_what_was_surely_in_it() -> None:
+    utterance = Utterance("r1", 1)
+    utterance.saying("One two three four five.")
+    utterance.audio(1_000_000)  # eight characters at the slowest anybody speaks
+    utterance.said(False)
+    utterance.saying("And on.")
+    utterance.audio(500_000)
+    utterance.said()
+    assert utterance.text == "One two And on."
+    assert utterance.heard(1_000_000) == "One two"
+    assert utterance.heard(1_500_000) == "One two And on."

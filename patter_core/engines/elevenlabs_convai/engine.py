@@ -117,7 +117,7 @@ class ElevenLabsConvAIEngine:
         self._memory = Memory(context.past)
         self._hears = context.line
         self._speaks = context.line
-        self._ears = Ears(context.line, settings)
+        self._ears = Ears(context.line, settings, context.vad)
         self._begun = False
         self._done = False
         self._live = False  # there is a conversation
@@ -192,7 +192,7 @@ class ElevenLabsConvAIEngine:
 
     @property
     def busy(self) -> bool:
-        return bool(self._item) or self._reply_by is not None or bool(self._tools)
+        return bool(self._item) or (self._reply_by is not None and not self._tools)
 
     @property
     def deadline(self) -> int | None:
@@ -350,7 +350,7 @@ class ElevenLabsConvAIEngine:
         self._flush_early(name, hears, out)
         if hears != self._hears:
             self._hears = hears
-            self._ears = Ears(hears, self._settings)
+            self._ears = Ears(hears, self._settings, self._context.vad)
             if self._told:
                 self._caller_stops(now, out)
         if self._conversations > 1:

@@ -20,7 +20,7 @@ _TEXT_LIMIT = 20_000
 class CallerTurn:
     """One turn."""
 
-    __slots__ = ("entry", "item", "known", "partial", "since", "stopped", "text")
+    __slots__ = ("entry", "heard_us", "item", "known", "partial", "since", "stopped", "text")
 
     def __init__(self, item: str, stopped: int, since: int) -> None:
         self.item = item
@@ -29,6 +29,7 @@ class CallerTurn:
         self.partial = ""
         self.text = ""
         self.known = False
+        self.heard_us = 0  # how much sound there is of it
         self.entry: Entry | None = None
 
 

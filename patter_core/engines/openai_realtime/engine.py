@@ -120,7 +120,7 @@ class OpenAIRealtimeEngine:
         g711 = line.rate == 8000 and line.encoding in (Encoding.PCMU, Encoding.PCMA)
         self._format = line if g711 and spec.audio != "pcm24" else L16_24K
         self._doubtful = spec.audio == "auto" and g711  # does the service hear this format?
-        self._line = CallerLine(self._format, settings)
+        self._line = CallerLine(self._format, settings, context.vad)
         self._lifeline = Lifeline(self, spec, self._wire, self._format, epoch)
         self._timers: Timers[_Timer] = Timers()
         self._memory = Memory(context.past, settings.history)
@@ -159,7 +159,7 @@ class OpenAIRealtimeEngine:
         if self._done:
             return False
         thinking = self._active is not None and not self._active.silenced
-        return thinking or bool(self._asks or self._asked or self._tools or self._unanswered)
+        return thinking or bool(self._asks or self._asked or self._unanswered)
 
     @property
     def voiced_us(self) -> int:
@@ -440,7 +440,9 @@ class OpenAIRealtimeEngine:
         at = max(self._started_at, at)
         out.append(CallerStopped(at))
         turn = self._turns.spoken(now, event.item_id or "", at, out)
-        turn.entry = self._memory.heard(self._line.take(), self._format)
+        sound = self._line.take()
+        turn.heard_us = self._format.duration_us(len(sound))
+        turn.entry = self._memory.heard(sound, self._format)
         self._unanswered = True
         self._timers.set(_Timer.TURN, later(now, _TURN_S))
 
@@ -460,7 +462,9 @@ class OpenAIRealtimeEngine:
 
     def _words_done(self, now: int, event: Event, out: list[EngineOrder]) -> None:
         if event.usage is not None:
-            out.append(Used(transcription_usage(event.usage, self._spec.transcription_model)))
+            turn = self._turns.find(event.item_id or "")
+            heard_us = 0 if turn is None else turn.heard_us
+            out.append(Used(transcription_usage(event.usage, self._spec.transcription_model, heard_us)))
         self._turns.words(event.item_id or "", event.transcript or "", out)
 
     def _words_failed(self, now: int, event: Event, out: list[EngineOrder]) -> None:

@@ -205,15 +205,16 @@ def usage_of(tokens: Tokens, model: str) -> Usage:
     )
 
 
-def transcription_usage(tokens: Tokens, model: str) -> Usage:
-    """What writing down the caller's words took: tokens, or time."""
+def transcription_usage(tokens: Tokens, model: str, heard_us: int = 0) -> Usage:
+    """What writing down the caller's words took: tokens, or time. Where only tokens are told, the time is that of the
+    sound itself, ``heard_us``: price lists have the minute."""
     inputs = tokens.input_token_details or InputTokens(audio_tokens=tokens.input_tokens)
     seconds = tokens.seconds if tokens.seconds is not None and 0 < tokens.seconds < 1e6 else 0.0
     return Usage(
         stage="stt",
         provider="openai_transcribe",
         model=model,
-        audio_us=round(seconds * 1_000_000),
+        audio_us=round(seconds * 1_000_000) or heard_us,
         input_text=_count(inputs.text_tokens),
         input_audio=_count(inputs.audio_tokens),
         output_text=_count(tokens.output_tokens),

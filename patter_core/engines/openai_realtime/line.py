@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from ...audio.detectors import VadSpec, make_detector
 from ...audio.formats import AudioFormat
 from ...audio.transcode import Transcoder
-from ...audio.vad import EnergyVad, SpeechStarted
+from ...audio.vad import SpeechStarted
 from ...settings import CallSettings
 
 __all__ = ["CallerLine"]
 
+_STOP_MS = 500
+"""So much quiet ends a voice."""
 _BATCH_US = 500_000
 """Kept audio is handed out in pieces of this length."""
 _GAP_US = 100_000
@@ -25,15 +28,16 @@ _GAP_US = 100_000
 class CallerLine:
     """One call's, in the format the service is given."""
 
-    def __init__(self, format: AudioFormat, settings: CallSettings) -> None:
+    def __init__(self, format: AudioFormat, settings: CallSettings, vad: VadSpec | None = None) -> None:
         self._settings = settings
+        self._told_by = vad
         self._kept: deque[tuple[int, bytes]] = deque()
         self._bytes = 0
         self._listen(format)
 
     def _listen(self, format: AudioFormat) -> None:
         self.format = format
-        self._vad = EnergyVad(format=format)
+        self._vad = make_detector(self._told_by, format, _STOP_MS)
         self._heard_us = 0
         self._now = 0  # and when that was
         self._preroll = format.bytes_for_ms(round(self._settings.preroll_s * 1000))

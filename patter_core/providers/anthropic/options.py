@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ...errors import ConfigError
+from ..keyed import Keyed
 from ..keys import Resolving
 from ..sendable import check_base_url, check_extra, check_headers, check_key, check_number, check_text
 
@@ -29,7 +30,7 @@ class AnthropicSpec(msgspec.Struct, frozen=True, kw_only=True, tag="anthropic"):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class AnthropicLLM(msgspec.Struct, frozen=True, kw_only=True):
+class AnthropicLLM(Keyed, msgspec.Struct, frozen=True, kw_only=True):
     """A model of Anthropic's: the key from the argument, else ANTHROPIC_API_KEY.
 
     * ``max_tokens``: of one answer; the service wants a number. 1024 is five minutes of speech.
@@ -40,7 +41,6 @@ class AnthropicLLM(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str = "claude-haiku-4-5"
-    api_key: str | None = None
     base_url: str = "https://api.anthropic.com"
     max_tokens: int = 1024
     temperature: float | None = None

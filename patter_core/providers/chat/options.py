@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ..keyed import Keyed
 from ..keys import Resolving
 from ..sendable import check_base_url, check_extra, check_headers, check_key, check_number, check_text
 
@@ -33,7 +34,7 @@ class ChatSpec(msgspec.Struct, frozen=True, kw_only=True, tag="chat"):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class OpenAILLM(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAILLM(Keyed, msgspec.Struct, frozen=True, kw_only=True):
     """A model of OpenAI's: the key from the argument, else OPENAI_API_KEY.
 
     * ``temperature``, ``max_tokens``: None is the model's own. Reasoning models take no temperature.
@@ -43,7 +44,6 @@ class OpenAILLM(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str = "gpt-4.1-mini"
-    api_key: str | None = None
     base_url: str = "https://api.openai.com/v1"
     temperature: float | None = None
     max_tokens: int | None = None
@@ -59,11 +59,10 @@ class OpenAILLM(msgspec.Struct, frozen=True, kw_only=True):
         return _resolve(self, resolving, "openai", "OPENAI_API_KEY")
 
 
-class GroqLLM(msgspec.Struct, frozen=True, kw_only=True):
+class GroqLLM(Keyed, msgspec.Struct, frozen=True, kw_only=True):
     """A model at Groq: the key from the argument, else GROQ_API_KEY. The rest is as with ``OpenAILLM``."""
 
     model: str = "llama-3.3-70b-versatile"
-    api_key: str | None = None
     base_url: str = "https://api.groq.com/openai/v1"
     temperature: float | None = None
     max_tokens: int | None = None
@@ -79,11 +78,10 @@ class GroqLLM(msgspec.Struct, frozen=True, kw_only=True):
         return _resolve(self, resolving, "groq", "GROQ_API_KEY")
 
 
-class CerebrasLLM(msgspec.Struct, frozen=True, kw_only=True):
+class CerebrasLLM(Keyed, msgspec.Struct, frozen=True, kw_only=True):
     """A model at Cerebras: the key from the argument, else CEREBRAS_API_KEY. The rest is as with ``OpenAILLM``."""
 
     model: str = "gpt-oss-120b"
-    api_key: str | None = None
     base_url: str = "https://api.cerebras.ai/v1"
     temperature: float | None = None
     max_tokens: int | None = None

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ...errors import ConfigError
+from ..keyed import Keyed
 from ..keys import Resolving
 from ..sendable import check_key
 
@@ -46,7 +47,7 @@ class DeepgramSpec(msgspec.Struct, frozen=True, kw_only=True, tag="deepgram"):
     patience_s: float = 1.0  # from Finalize to an answer made of what there is
 
 
-class DeepgramSTT(msgspec.Struct, frozen=True, kw_only=True):
+class DeepgramSTT(Keyed, msgspec.Struct, frozen=True, kw_only=True):
     """Deepgram credentials and settings: the key from the argument, else DEEPGRAM_API_KEY.
 
     * ``endpointing_ms``: silence after which Deepgram itself ends a turn, which it may do before our own voice detector
@@ -57,7 +58,6 @@ class DeepgramSTT(msgspec.Struct, frozen=True, kw_only=True):
     * ``patience_s``: how long the last words of a turn may take once the caller is silent; then what is known counts.
     """
 
-    api_key: str | None = None
     model: str = "nova-3"
     language: str = ""
     endpointing_ms: int | bool | None = 300

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ...errors import ConfigError
+from ..keyed import Keyed
 from ..keys import Resolving
 from ..sendable import check_key
 
@@ -62,8 +63,7 @@ class ElevenLabsWsVoiceSpec(msgspec.Struct, frozen=True, tag="elevenlabs-ws-voic
     base_url: str = "wss://api.elevenlabs.io"
 
 
-class _Options(msgspec.Struct, frozen=True, kw_only=True):
-    api_key: str | None = None
+class _Options(Keyed, msgspec.Struct, frozen=True, kw_only=True):
     voice_id: str = DEFAULT_VOICE
     model: str = DEFAULT_MODEL
     output_format: str = "auto"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import msgspec
 
 from ...errors import ConfigError
+from ..keyed import Keyed
 from ..keys import Resolving
 from ..sendable import check_base_url, check_key, check_number, check_text
 
@@ -47,7 +48,7 @@ class OpenAIVoiceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="openai-voi
     base_url: str = _BASE_URL
 
 
-class OpenAITranscribeSTT(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAITranscribeSTT(Keyed, msgspec.Struct, frozen=True, kw_only=True):
     """OpenAI writes down each utterance once the caller is silent: the key from the argument, else OPENAI_API_KEY.
 
     * ``language``: '' is the agent's. Naming it is faster and surer than leaving it to be found out.
@@ -56,7 +57,6 @@ class OpenAITranscribeSTT(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str = "gpt-4o-mini-transcribe"
-    api_key: str | None = None
     language: str = ""
     prompt: str = ""
     temperature: float | None = None
@@ -70,12 +70,11 @@ class OpenAITranscribeSTT(msgspec.Struct, frozen=True, kw_only=True):
         return _transcribe(self, resolving, "openai_transcribe")
 
 
-class WhisperSTT(msgspec.Struct, frozen=True, kw_only=True):
+class WhisperSTT(Keyed, msgspec.Struct, frozen=True, kw_only=True):
     """Whisper at OpenAI's, or on a server of one's own that speaks like it (``base_url``). The rest is as with
     ``OpenAITranscribeSTT``."""
 
     model: str = "whisper-1"
-    api_key: str | None = None
     language: str = ""
     prompt: str = ""
     temperature: float | None = None
@@ -89,7 +88,7 @@ class WhisperSTT(msgspec.Struct, frozen=True, kw_only=True):
         return _transcribe(self, resolving, "whisper")
 
 
-class OpenAITTS(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAITTS(Keyed, msgspec.Struct, frozen=True, kw_only=True):
     """OpenAI speaks: the key from the argument, else OPENAI_API_KEY.
 
     * ``instructions``: how to speak ("calm, a little slower than usual"); not for the models ``tts-1`` and
@@ -99,7 +98,6 @@ class OpenAITTS(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str = "gpt-4o-mini-tts"
     voice: str = "alloy"
-    api_key: str | None = None
     instructions: str = ""
     speed: float | None = None
     base_url: str = _BASE_URL

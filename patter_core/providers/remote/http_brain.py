@@ -162,7 +162,7 @@ class RemoteBrain:
     def _whole(self, now: int, out: list[BrainOrder]) -> None:
         try:
             said = _WHOLE_DECODER.decode(bytes(self._body)) if self._body.strip() else None
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._fail(now, 'answered JSON that is neither {"text": "..."} nor a string', out)
             return
         if isinstance(said, Piece):
