@@ -246,6 +246,9 @@ class _Resolver:
             option = msgspec.structs.replace(option, model=agent.model)
         if isinstance(option, OpenAIRealtime) and not option.voice and not voice_of(agent):
             option = msgspec.structs.replace(option, voice=agent.voice)
+        if agent.fallback_message != FALLBACK_TEXT:  # the operator's own words, whatever the engine would say
+            said = "apology" if isinstance(option, ElevenLabsConvAI) else "fallback_text"
+            option = msgspec.structs.replace(option, **{said: agent.fallback_message})
         if isinstance(option, ElevenLabsConvAI):
             signed = option.signed_url
             handler = self.name("signed_url", signed) if callable(signed) else None

@@ -23,7 +23,10 @@ from patter_core.config import (
     fill,
 )
 from patter_core.contract import Lane
+from patter_core.engines.elevenlabs_convai.options import ElevenLabsConvAI
+from patter_core.engines.openai_realtime.options import OpenAIRealtime, OpenAIRealtimeSpec
 from patter_core.errors import ConfigError
+from patter_core.providers.keys import Resolving
 from patter_core.providers.local import CallableBrain, CallableEar, CallableVoice
 
 
@@ -241,3 +244,21 @@ def test_an_unknown_rate_is_refused_with_the_known_ones() -> None:
 
     with pytest.raises(ConfigError, match=r"12345; supported: \["):
         resolve_agent(Agent(tts=Odd()), {"on_message": reply}, {})
+
+
+def test_the_operators_apology_is_every_engines() -> None:
+    for engine, field in ((OpenAIRealtime("key"), "fallback_text"), (ElevenLabsConvAI("key", "agent"), "apology")):
+        spec = resolve_agent(Agent(engine=engine, fallback_message="Oh dear."), {}, {})
+        assert getattr(spec.engine, field) == "Oh dear."
+        usual = resolve_agent(Agent(engine=engine), {}, {})
+        assert getattr(usual.engine, field) not in ("", "Oh dear.")
+
+
+def test_engines_take_key_and_voice_by_place_and_hide_the_key() -> None:
+    engine = OpenAIRealtime("s3cret", "nova")
+    resolving = Resolving({})
+    spec = resolve_agent(Agent(engine=engine), {}, {}, resolving=resolving)
+    assert isinstance(spec.engine, OpenAIRealtimeSpec)
+    assert spec.engine.voice == "nova"
+    assert resolving.secrets[spec.engine.auth] == ("Authorization", "Bearer s3cret")
+    assert "s3cret" not in repr(engine) + repr(spec)

@@ -36,7 +36,7 @@ class ElevenLabsConvAISpec(msgspec.Struct, frozen=True, tag="elevenlabs-convai",
     apology: str = APOLOGY
 
 
-class ElevenLabsConvAI(msgspec.Struct, frozen=True, kw_only=True):
+class ElevenLabsConvAI(msgspec.Struct, frozen=True):
     """An agent that was made in ElevenLabs' dashboard, as the engine of a call.
 
     The key is ``api_key`` or ELEVENLABS_API_KEY, the agent ``agent_id`` or ELEVENLABS_AGENT_ID. An agent that needs no

@@ -67,7 +67,7 @@ class OpenAIRealtimeSpec(msgspec.Struct, frozen=True, tag="openai-realtime", kw_
     auth: str = ""
 
 
-class OpenAIRealtime(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAIRealtime(msgspec.Struct, frozen=True):
     """An agent that hears and speaks by OpenAI's Realtime service. The key: from ``api_key``, else OPENAI_API_KEY.
 
     * ``voice``: '' for the service's own choice; an agent's ``voice`` wins.
