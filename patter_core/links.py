@@ -126,6 +126,8 @@ class Links:
         if link is None:
             return
         link.owner = None
+        if self._timers.when(("link", conn)) is not None and link.transport is Transport.ABORT:
+            return  # its URL was none: its timer, which is due at once, is all there is of it
         if link.wire is not None and link.wire.phase is Phase.WEBSOCKET:
             link.wire.close(now, code)
             self._flush(now, conn, link)

@@ -90,7 +90,7 @@ class Away:
 
     def wanted(self, now: int, spec: CallSpec, wanted: TransferWanted, out: list[CallOrder]) -> list[Turn]:
         """Somebody wants the caller sent elsewhere."""
-        agent = spec.agent
+        agent = self._talk.agent
         if not valid_target(wanted.to):
             why = "a target is an E.164 number (+15550001234) or sip:somebody@host"
             return self._refuse(now, spec, wanted, "bad_target", why, out)

@@ -37,6 +37,7 @@ from ..carriers.carrier import (
     TransferEnded,
     WebhookEvent,
 )
+from ..commands import BadCommand, read_command
 from ..events import (
     CallNamed,
     CallProgressed,
@@ -305,7 +306,7 @@ class Call:
                 self._limits.active(now, False)
         if talk.hung_up and self.state is CallState.TALKING:
             self._leave(now, EndReason.AGENT_HUNG_UP)
-        if talk.gave_up is not None and self.state in _LIVE:
+        if talk.gave_up is not None and self.state in _LIVE and self.state is not CallState.AWAY:  # somebody else talks
             self._last_words = talk.gave_up.say
             self._end(now, EndReason.ENGINE_FAILED, out)
         if self._away.listens:
@@ -359,10 +360,10 @@ class Call:
         self._asked[ask] = wish.call
         match wish.name:
             case "transfer_call":
-                to, summary = str(given.get("number", "")), str(given.get("summary", ""))
-                self._wanted(now, TransferWanted(to, summary, True, ask), out)
+                target = {"to": given.get("number"), "summary": given.get("summary", ""), "by_model": True}
+                self._wished(now, read_command("transfer", target, ask), ask, out)
             case "send_dtmf":
-                self._wanted(now, KeysWanted(str(given.get("digits", "")), ask=ask), out)
+                self._wished(now, read_command("send_dtmf", {"digits": given.get("digits")}, ask), ask, out)
             case _:
                 guard_s = self.spec.agent.patience.hang_up_guard_s
                 if not talk.voices and now < later(self._started_at, guard_s):
@@ -370,6 +371,13 @@ class Call:
                 else:
                     self._leave(now, EndReason.AGENT_HUNG_UP)
                     reply(ask, "the call ends once your goodbye was heard", out)
+
+    def _wished(self, now: int, wanted: CallFact | BadCommand, ask: str, out: list[CallOrder]) -> None:
+        """A model is held to what an application is held to."""
+        if isinstance(wanted, TransferWanted | KeysWanted):
+            self._wanted(now, wanted, out)
+        else:
+            deny(ask, "bad_arguments", wanted.detail if isinstance(wanted, BadCommand) else "", out)
 
     def _answer_model(self, now: int, orders: list[CallOrder]) -> list[CallOrder]:
         """What the application would be told, the model that asked is told."""

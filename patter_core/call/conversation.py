@@ -17,7 +17,7 @@ from ..audio.detectors import check_detector
 from ..audio.formats import PCMU_8K, AudioFormat
 from ..audio.transcode import Transcoder
 from ..carriers.carrier import MediaStream
-from ..config import AgentSpec, fill
+from ..config import AgentSpec, PipelineSpec, fill
 from ..engines.build import speaks_on_cue
 from ..engines.engine import (
     Asking,
@@ -93,6 +93,10 @@ _EARLY_SAYS = 16
 """Lines the application wants spoken before there is a voice; more are the newest."""
 
 
+_MOST_QUEUED_US = 600_000_000
+"""Speech that waits to be heard: an engine that cannot be told to wait, and runs away."""
+
+
 class Phase(enum.Enum):
     """Where the conversation is."""
 
@@ -149,6 +153,7 @@ class Conversation:
         self._first_open = False  # it is being said, or about to be
         self._parameters: dict[str, str] = {}
         self._words = 0  # the caller has said since they began to speak
+        self._unwanted: deque[str] = deque(maxlen=_EARLY_SAYS)  # items of replies that began while it is hushed
         self.wishes: deque[BuiltIn] = deque()  # what a model wants done that only the call can do
         self.voices = 0  # times the caller has spoken or pressed a key
         self._gave_up_with: GaveUp | None = None
@@ -393,6 +398,11 @@ class Conversation:
         return self._gave_up_with if self._phase is Phase.TALKING else None
 
     @property
+    def agent(self) -> AgentSpec:
+        """As ``on_call_start`` wants it."""
+        return self._agent
+
+    @property
     def starting(self) -> bool:
         """There will be a voice, but not yet."""
         return self._phase in (Phase.WAITING, Phase.STARTING, Phase.READY)
@@ -450,6 +460,7 @@ class Conversation:
             out += orders
             if callback == "on_call_start":
                 self._agent, ignored = payloads.apply_override(self._agent, getattr(fact, "value", None))
+                self._tools = self._new_tools()  # there may be fewer now, and not every engine is told which
                 out += [Tell(OverrideIgnored(self._spec.call_id, key, why)) for key, why in ignored]
                 self._started(now, out)
         elif self._tools.owns(fact.name):
@@ -467,7 +478,7 @@ class Conversation:
                     if self._engine is not None and self._phase is Phase.TALKING:
                         self._tell_engine(now, order, out)
                 case SayWhile(text):
-                    if self.says and not self.mouth.audible(now):
+                    if self.says and self._manner is not Manner.HUSHED and not self.mouth.audible(now):
                         self._say_now(now, text, out)
                 case BuiltIn():
                     self.wishes.append(order)
@@ -543,6 +554,8 @@ class Conversation:
     def _obey(self, now: int, orders: list[EngineOrder], out: list[CallOrder]) -> None:
         for order in orders:
             kind = type(order)
+            if self._unwanted and getattr(order, "item", None) in self._unwanted and kind is not Used:
+                continue
             if kind is Speak:
                 self._speak(now, order, out)  # type: ignore[arg-type]  # the dispatch by type is for speed
                 continue
@@ -567,6 +580,10 @@ class Conversation:
                     self._words = len(text.split())
                     if final:
                         self._caller_said(now, text, stopped, out)
+                case ReplyBegan(item) if self._manner is Manner.HUSHED:  # not even a reply it was asked for before
+                    self._unwanted.append(item)
+                    if self._engine is not None:
+                        self._obey(now, self._engine.handle(now, Interrupted(item, 0, "")), out)
                 case ReplyBegan(item):
                     self._turns.began(now, item)
                 case Saying(item, text):
@@ -591,6 +608,8 @@ class Conversation:
                     out.append(Tell(ProviderSwitched(self._spec.call_id, stage, to, detail)))
                 case ProviderWarned(provider, code, detail):
                     out.append(Tell(ProviderReported(self._spec.call_id, provider, code, detail)))
+                case HungUp(detail) if self._manner is Manner.HUSHED:  # of boredom: no goodbye was said
+                    self._gave_up(now, GaveUp(detail, ""), out)
                 case HungUp():
                     self.hung_up = True
                 case GaveUp():
@@ -605,6 +624,8 @@ class Conversation:
         line = self._line
         agent = self._agent
         if not agent.fallbacks or self._phase is Phase.ENDED:
+            if self._gave_up_with is None and not isinstance(agent.engine, PipelineSpec):  # which has told already
+                out.append(Tell(SpeechFailed(self._spec.call_id, "engine", order.detail)))
             self._gave_up_with = order
             return
         if self.mouth.open:
@@ -612,9 +633,17 @@ class Conversation:
         talking = self._phase is Phase.TALKING
         context = self._context(line or PCMU_8K)
         past = tuple((one.role, one.text) for one in self._transcript.newest(self._settings.history))
+        last = self._transcript.newest(1)
+        owed = next((text for role, text in reversed(past) if role == "user"), "") if talking else ""
+        if not last or not (last[0].role == "user" or last[0].interrupted) or self._manner is Manner.HUSHED:
+            owed = ""  # it was answered
         if past or talking:
             context = msgspec.structs.replace(
-                context, past=past, speech_goes_on=bool(past), first_message="" if past else context.first_message
+                context,
+                past=past,
+                owed=owed,
+                speech_goes_on=bool(past),
+                first_message="" if past else context.first_message,
             )
         self._tooled(now, self._tools.end(now), out)
         self._tools = self._new_tools()
@@ -631,6 +660,11 @@ class Conversation:
             self._obey(now, engine.begin(now), out)
 
     def _speak(self, now: int, order: Speak, out: list[CallOrder]) -> None:
+        if not order.live and self.mouth.queued_us > _MOST_QUEUED_US:
+            if not self.frames_dropped:
+                out.append(Tell(FramesDropped(self._spec.call_id, 1)))
+            self.frames_dropped += 1
+            return
         known, dropped = self.mouth.speak(order.item, order.audio, order.live)
         self.replied = self.replied or not order.live
         if known or not order.live:  # an engine may speak before it says what it speaks

@@ -24,6 +24,9 @@ _UNKNOWN = 32
 
 _MICRO = DOLLAR // 1_000_000
 
+_MOST = 1_000_000 * DOLLAR
+"""For one report: a provider that asks for more miscounts, and no figure of ours may overflow a float."""
+
 STAGES = ("stt", "tts", "llm")
 
 
@@ -117,8 +120,8 @@ class Costs:
         if cost is None:
             account.unpriced(stage, f"{usage.provider}/{usage.model}" if usage.model else usage.provider)
         else:
-            account.spent[stage] += cost
-            account.saved += saved_by_cache(usage, self._table)
+            account.spent[stage] += min(cost, _MOST)
+            account.saved += min(saved_by_cache(usage, self._table), _MOST)
 
     def unpriced(self, stage: str, name: str, turn: int = NO_TURN) -> None:
         """Something was spent that nobody counts: an application's own model, say."""

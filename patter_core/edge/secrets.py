@@ -45,7 +45,13 @@ class Secrets:
         if not order.auth:
             return b""
         found = self._find(order.auth)
-        return None if found is None else f"{found[0]}: {found[1]}\r\n".encode("latin-1")
+        if found is None:
+            return None
+        line = f"{found[0]}: {found[1]}"
+        if not (line.isascii() and line.isprintable()):
+            log.error("the secret named %r is no header: it has characters that none may have", order.auth)
+            return None
+        return f"{line}\r\n".encode("ascii")
 
     def _find(self, name: str) -> tuple[str, str] | None:
         found = self._table.get(name)

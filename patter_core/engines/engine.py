@@ -70,6 +70,7 @@ class EngineContext(msgspec.Struct, frozen=True):
     guards: tuple[GuardSpec, ...] = ()
     interruptions: Interruptions | None = None  # None: as is usual for this engine
     past: tuple[tuple[str, str], ...] = ()  # what was said before this engine took over: (user | assistant, text)
+    owed: str = ""  # what the caller said last, when the engine before gave no (whole) answer to it
     speech_goes_on: bool = False  # it took over in the middle of a call: the first message was said long ago
     epoch: int = 0  # the unix time, in microseconds, at which the clock of ``now`` was 0
     vad: VadSpec | None = None  # what tells the caller's voice; None: by energy

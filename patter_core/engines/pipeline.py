@@ -137,6 +137,10 @@ class PipelineEngine:
         if self._context.first_message and not self._context.speech_goes_on and not self._done:
             self._speaking.say(now, "first", self._context.first_message, out)
             self._settle(now, out)
+        if self._context.owed and not self._done:
+            self._unanswered = [self._context.owed]
+            self._ask(1, out)
+            self._settle(now, out)
         return out
 
     def hear(self, now: int, audio: bytes) -> list[EngineOrder]:

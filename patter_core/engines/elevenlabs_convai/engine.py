@@ -81,6 +81,8 @@ _TEXT = 20_000
 """Characters of any one text of ElevenLabs': a very long answer, and no more."""
 _TOOLS = 16
 """Tools at work at once."""
+_REMEMBERED = 256
+"""Tool calls."""
 _UNHEARD = 64
 """Items remembered as perhaps still playing."""
 _HELD = 256
@@ -154,6 +156,7 @@ class ElevenLabsConvAIEngine:
         self._muted = False  # until there are new words
         self._skip = False  # and the next words, with their audio, are not to be heard
         self._tools: dict[str, tuple[str, str, str]] = {}  # our name -> link, ElevenLabs' name, the tool's
+        self._asked_for: dict[tuple[str, str], None] = {}  # so that none is done twice
         self._tool_count = 0
         self._events: dict[str, _Handler] = {
             "audio": self._on_audio,
@@ -353,6 +356,10 @@ class ElevenLabsConvAIEngine:
             self._ears = Ears(hears, self._settings, self._context.vad)
             if self._told:
                 self._caller_stops(now, out)
+        if self._conversations == 1 and self._context.owed:
+            self._skip = self._muted = False
+            self._reply_by = now + us(self._settings.reply_s)
+            out.append(SayOnLink(name, wire.user_message(self._context.owed)))
         if self._conversations > 1:
             out.append(Switched("engine", PROVIDER, "a new conversation continues the one that was lost"))
             if self._reply_by is not None and (text := self._memory.last_said):
@@ -621,8 +628,11 @@ class ElevenLabsConvAIEngine:
         if data is None or not data.tool_name or not data.tool_call_id:
             return
         link = self._dialler.name
-        if any(known[:2] == (link, data.tool_call_id) for known in self._tools.values()):
+        if (link, data.tool_call_id) in self._asked_for:
             return
+        self._asked_for[(link, data.tool_call_id)] = None
+        if len(self._asked_for) > _REMEMBERED:
+            del self._asked_for[next(iter(self._asked_for))]
         arguments = bytes(data.parameters).decode("utf-8", "replace")
         if len(self._tools) >= _TOOLS or len(arguments) > _TEXT:
             out.append(SayOnLink(link, wire.tool_result(data.tool_call_id, "too much is asked at once", True)))

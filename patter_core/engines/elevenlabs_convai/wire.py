@@ -278,6 +278,8 @@ def _override(said: str, overrides: list[str]) -> str:
 
 def _refused(spec: ElevenLabsConvAISpec, status: int, reason: str) -> Trouble:
     said = f"HTTP {status}{': ' if reason else ''}{reason}"
+    if status == 401:
+        said = "HTTP 401"  # some quote the key
     if status in (401, 403):
         if spec.signed_url is not None:
             return Trouble(f"ElevenLabs refused the URL that signed_url returned ({said})")

@@ -193,6 +193,8 @@ class OpenAIRealtimeEngine:
         self._lifeline.dial(now, out)
         if self._context.first_message and not self._context.speech_goes_on:
             self._asks.add(Ask(Purpose.SAY, "first", self._context.first_message))
+        if self._context.owed:
+            self._asks.add(Ask(Purpose.TURN))
         self._go_on(now, out)
         return out
 
@@ -778,7 +780,8 @@ class OpenAIRealtimeEngine:
         if code in _BENIGN or purpose in ("truncate", "cancel", "delete"):
             return  # it was done already, or there is nothing to do it to
         if code in FATAL:
-            self._lifeline.fail(now, session, f"{failure.detail} ({FATAL[code]})", True, out)
+            said = code if code == "invalid_api_key" else failure.detail  # some quote the key
+            self._lifeline.fail(now, session, f"{said} ({FATAL[code]})", True, out)
         elif code == "session_expired":
             self._lifeline.fail(now, session, failure.detail, False, out)
         elif session.stage is Stage.TELLING and purpose in ("update", ""):

@@ -253,7 +253,8 @@ class Lifeline:
         if session is None:
             return
         if fact.status:
-            why = f"the connection was refused with {fact.status}: {fact.reason[:500]}"
+            said = "" if fact.status == 401 else fact.reason[:500]  # some quote the key
+            why = f"the connection was refused with {fact.status}{': ' if said else ''}{said}"
         elif fact.fault is not None:
             why = f"the service could not be reached ({fact.fault.value})"
         else:

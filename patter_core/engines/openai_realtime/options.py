@@ -15,6 +15,7 @@ import msgspec
 
 from ...errors import ConfigError
 from ...providers.keys import Resolving
+from ...providers.sendable import check_key
 
 __all__ = ["PROVIDER", "OpenAIRealtime", "OpenAIRealtimeSpec", "SemanticVad", "ServerVad", "TurnDetection"]
 
@@ -126,7 +127,7 @@ class OpenAIRealtime(msgspec.Struct, frozen=True):
         if not self.tool_choice:
             raise ConfigError("OpenAIRealtime(tool_choice=...) is auto, none, required or the name of a tool")
         self._check_temperature()
-        key = resolving.key(self.api_key, "OPENAI_API_KEY")
+        key = check_key("OpenAIRealtime", resolving.key(self.api_key, "OPENAI_API_KEY"))
         return OpenAIRealtimeSpec(
             model=self.model.strip(),
             voice=self.voice,

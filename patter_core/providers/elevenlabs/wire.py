@@ -217,7 +217,7 @@ def refused(status: int, headers: dict[str, str], body: bytes, longest_us: int) 
     if status == 402 or "quota" in code or "payment" in code or "paid_plan" in code:
         return Trouble(f"{_PLAN} ({said})", fatal=True)
     if status in (401, 403):
-        return Trouble(f"ElevenLabs refused the key: {_KEY} ({said})", fatal=True)
+        return Trouble(f"ElevenLabs refused the key: {_KEY} (HTTP {status})", fatal=True)  # some quote it
     if "voice" in code or status == 404 or (status in (400, 422) and "voice" in message.lower()):
         return Trouble(f"{_VOICE} ({said})", fatal=True)
     if status == 429:
@@ -245,7 +245,7 @@ def socket_closed(code: int, reason: str, status: int, fault: Fault | None, erro
     if "quota" in lower or "payment" in lower or "paid_plan" in lower or "subscription" in lower:
         return Trouble(f"{_PLAN} ({said})", fatal=True)
     if "api_key" in lower or "api key" in lower or "authoriz" in lower or "authenticat" in lower:
-        return Trouble(f"ElevenLabs refused the key: {_KEY} ({said})", fatal=True)
+        return Trouble(f"ElevenLabs refused the key: {_KEY} (HTTP {status})", fatal=True)  # some quote it
     if "voice_not_found" in lower or "voice_id" in lower:
         return Trouble(f"{_VOICE} ({said})", fatal=True)
     if "max_active" in lower or "concurrent" in lower or "rate_limit" in lower or "too_many" in lower:

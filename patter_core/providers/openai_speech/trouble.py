@@ -20,6 +20,8 @@ ERROR_BYTES = 4_096
 _SPAN = 200
 """Characters of it that are told."""
 _WAIT_S = 0.5
+_WAIT_MOST_S = 3600.0  # no later than never: what is longer than ``tts_s`` or ``stt_s`` is not waited for
+
 _FINAL = frozenset({Fault.TLS, Fault.TOO_LARGE})
 """What a second try will not change."""
 
@@ -77,7 +79,7 @@ def wait_for(headers: Mapping[str, str]) -> float:
         except ValueError:
             continue
         if wait >= 0:  # not for nan
-            return max(wait, 0.05)
+            return min(max(wait, 0.05), _WAIT_MOST_S)
     return _WAIT_S
 
 
