@@ -579,12 +579,14 @@ class Conversation:
                 case CallerSaid(text, final, stopped):
                     self._words = len(text.split())
                     if final:
+                        self.replied = self.replied and stopped >= 0  # typed words were not heard to begin
                         self._caller_said(now, text, stopped, out)
                 case ReplyBegan(item) if self._manner is Manner.HUSHED:  # not even a reply it was asked for before
                     self._unwanted.append(item)
                     if self._engine is not None:
                         self._obey(now, self._engine.handle(now, Interrupted(item, 0, "")), out)
                 case ReplyBegan(item):
+                    self.replied = True
                     self._turns.began(now, item)
                 case Saying(item, text):
                     self.mouth.saying(item, self._turns.saying(now, item, text), text)

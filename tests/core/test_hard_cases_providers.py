@@ -312,3 +312,19 @@ def test_14_a_link_without_a_url_is_let_go() -> None:
     while timers.deadline is not None:
         links.due(timers.deadline, timers.due(timers.deadline)[1])  # type: ignore[index]
     assert len(links) == 0
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_15_a_model_that_hangs_up_without_a_goodbye_is_asked_for_one(said: bool) -> None:
+    rig = Linked(rt())
+    rig.realtime()
+    Phone(rig, 15 * MS).run(11 * S)  # long enough for the guard
+    before = len(rig.out)
+    rig.created()
+    if said:
+        rig.speech(200)
+    rig.tool("end_call", '{"reason": "done"}')
+    rig.done()
+    asked = [one.text for one in rig.after(before) if type(one) is SayOnLink and '"response.create"' in one.text]
+    assert len(asked) == (0 if said else 1)
+    assert rig.call._leaving is EndReason.AGENT_HUNG_UP
