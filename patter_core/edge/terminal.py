@@ -6,6 +6,8 @@ others: a carrier that is not there plays a tone for each line typed, and the ea
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -75,6 +77,9 @@ def in_text(agent: Agent, on_message: Any, ear: Callable[..., str]) -> Agent:
         return _SAID
 
     return msgspec.structs.replace(agent, stt=ear, tts=voice, vad=None)
+
+
+_PATIENCE_S = 10.0  # a script waits for an answer so long; there may be none to its first line, or to any
 
 
 class _Board(CallBoard):
@@ -207,12 +212,29 @@ class TextCall:
             self._stop(now, out)
 
 
-class Terminal:
-    """Whoever types, and what is written for them."""
+def read_piped() -> str:
+    """A line of a standard input that is no terminal. Read without Python's own buffer: a thread that waits in there
+    when the interpreter ends brings it down."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(0, 1)
+        if not piece:
+            if line:
+                break
+            raise EOFError
+        line += piece
+    return line.decode("utf-8", "replace")
 
-    def __init__(self, board: TextCall, read: Callable[[], str], write: Callable[[str], object]) -> None:
+
+class Terminal:
+    """Whoever types, and what is written for them. ``read`` None is standard input; a script that is piped into it
+    waits for the agent's answer before its next line."""
+
+    def __init__(self, board: TextCall, read: Callable[[], str] | None, write: Callable[[str], object]) -> None:
         self._board = board
-        self._read = read
+        self._piped = read is None and not sys.stdin.isatty()
+        self._answered = threading.Event()
+        self._read: Callable[[], str] = read or (read_piped if self._piped else input)
         self._write = write
         self._history: list[str] = []
         self._drive: Any = None
@@ -223,6 +245,7 @@ class Terminal:
             case TranscriptLine(role=role, text=text):
                 self._history.append(f"{role}: {text}")
                 if role != "user":
+                    self._answered.set()
                     self._write(f"{role}: {text}")
             case TransferStepped(step=step, to=to, detail=detail):
                 why = f": {detail}" if detail else ""
@@ -230,7 +253,9 @@ class Terminal:
             case ToolRan():
                 self._write(f"({event.name}: {'done' if event.ok else 'failed'})")
             case CallEnded():
-                self._write(f"(the call is over: {event.reason.value})")
+                self._answered.set()
+                left = event.reason is EndReason.CANCELLED
+                self._write("(the call is over: you left)" if left else f"(the call is over: {event.reason.value})")
 
     def begin(self, drive: Any) -> None:
         """The call runs: listen to the keyboard. A thread that waits for a key cannot be stopped, only left."""
@@ -244,6 +269,10 @@ class Terminal:
                 line = self._read().strip()
             except (EOFError, ValueError, OSError):
                 line = "/quit"
+            if self._piped:
+                self._answered.wait(_PATIENCE_S)
+                if line and not line.startswith("/"):
+                    self._answered.clear()
             if line == "/quit":
                 self._feed(StopRequested())
                 return

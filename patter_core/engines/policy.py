@@ -7,8 +7,23 @@ from typing import Any, ClassVar
 import msgspec
 
 from ..contract import Lane
+from ..errors import ConfigError
 
 __all__ = ["GuardSpec", "HandlerSpec", "HookSpecs", "Interruptions", "Patience", "ToolSpec"]
+
+
+def _check(options: msgspec.Struct) -> None:
+    """Numbers that are numbers, and none below 0; texts that are texts."""
+    for name in options.__struct_fields__:
+        value, wanted = getattr(options, name), options.__annotations__[name]
+        what = f"{type(options).__name__}({name}=...)"
+        if wanted == "str":
+            if not isinstance(value, str):
+                raise ConfigError(f"{what} must be text, got {value!r}")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise ConfigError(f"{what} must be a number, at least 0; got {value!r}")
+        elif wanted == "int" and not isinstance(value, int):
+            raise ConfigError(f"{what} must be a whole number, got {value!r}")
 
 
 class HandlerSpec(msgspec.Struct, frozen=True):
@@ -74,6 +89,11 @@ class Interruptions(msgspec.Struct, frozen=True, kw_only=True):
     first_message: str = "allow"
     resume_s: float = 2.0
 
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.first_message not in (self.ALLOW, self.PROTECT):
+            raise ConfigError(f"Interruptions(first_message=...) is 'allow' or 'protect', got {self.first_message!r}")
+
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long a call may go on, and with nobody saying anything. 0 is no limit of this kind.
@@ -94,3 +114,6 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     limit_message: str = "I am sorry, we have to come to an end soon."
     goodbye_message: str = "Thank you for calling. Goodbye."
     hang_up_guard_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check(self)

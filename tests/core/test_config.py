@@ -25,7 +25,9 @@ from patter_core.config import (
 from patter_core.contract import Lane
 from patter_core.engines.elevenlabs_convai.options import ElevenLabsConvAI
 from patter_core.engines.openai_realtime.options import OpenAIRealtime, OpenAIRealtimeSpec
+from patter_core.engines.policy import Interruptions, Patience
 from patter_core.errors import ConfigError
+from patter_core.providers.deepgram.options import DeepgramSTT
 from patter_core.providers.keys import Resolving
 from patter_core.providers.local import CallableBrain, CallableEar, CallableVoice
 
@@ -262,3 +264,23 @@ def test_engines_take_key_and_voice_by_place_and_hide_the_key() -> None:
     assert spec.engine.voice == "nova"
     assert resolving.secrets[spec.engine.auth] == ("Authorization", "Bearer s3cret")
     assert "s3cret" not in repr(engine) + repr(spec)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Interruptions(speaking_ms="400"), r"Interruptions\(speaking_ms=...\) must be a number"),
+        (lambda: Interruptions(speaking_ms=-1), "at least 0"),
+        (lambda: Interruptions(speaking_words=1.5), "whole number"),
+        (lambda: Interruptions(first_message="protekt"), "'allow' or 'protect'"),
+        (lambda: Interruptions(resume_s=float("nan")), "must be a number"),
+        (lambda: Patience(max_cost="0.5"), r"Patience\(max_cost=...\) must be a number"),
+        (lambda: Patience(idle_message=None), "must be text"),
+        (lambda: Patience(idle_tries=True), "must be a number"),
+        (lambda: Agent(engine=OpenAIRealtime), r"engine=OpenAIRealtime is the class: write OpenAIRealtime\(\)"),
+        (lambda: Agent(stt=DeepgramSTT, tts=Voice()), r"stt=DeepgramSTT is the class"),
+    ],
+)
+def test_mistakes_that_would_break_every_call_are_told_at_once(make: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make()

