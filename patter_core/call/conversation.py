@@ -649,9 +649,7 @@ class Conversation:
             )
         self._tooled(now, self._tools.end(now), out)
         self._tools = self._new_tools()
-        found = self._seat.replace(now, agent, context)
-        assert found is not None
-        self._agent = found
+        found = self._agent = self._seat.replace(now, agent, context)
         out.append(Tell(ProviderSwitched(self._spec.call_id, "engine", type(found.engine).__name__, order.detail)))
         engine = self._engine
         assert engine is not None

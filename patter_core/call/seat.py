@@ -44,10 +44,8 @@ class EngineSeat:
         self._make(agent.engine, self._again(context))
         return out
 
-    def replace(self, now: int, agent: AgentSpec, context: EngineContext) -> AgentSpec | None:
-        """The engine gave up: the next one takes the seat. None when there is none left."""
-        if not agent.fallbacks:
-            return None
+    def replace(self, now: int, agent: AgentSpec, context: EngineContext) -> AgentSpec:
+        """The engine gave up: the first of the agent's ``fallbacks`` takes the seat. Returns the agent with it."""
         agent = agent.without_engine()
         self.leave(now)
         self._make(agent.engine, self._again(context))
@@ -70,14 +68,10 @@ class EngineSeat:
         return True
 
     def _again(self, context: EngineContext) -> EngineContext:
-        return context if context.prefix == self.prefix else _with_prefix(context, self.prefix)
+        return msgspec.structs.replace(context, prefix=self.prefix)
 
     def _make(self, spec: EngineSpec, context: EngineContext) -> Engine:
         engine = self.engine = build_engine(spec, context, self._settings)
         self._made = (spec, context)
         self.hears, self.speaks = engine.hears, engine.speaks
         return engine
-
-
-def _with_prefix(context: EngineContext, prefix: str) -> EngineContext:
-    return msgspec.structs.replace(context, prefix=prefix)

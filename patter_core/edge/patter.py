@@ -89,7 +89,6 @@ class LoopPatter(PatterBase, abc.ABC):
         super().__init__(*args, **options)
         self._drive: AnyDrive | None = None
         self._forget()
-        self._providers: dict[tuple[object, ...], tuple[AgentSpec, Agent]] = {}
         self._own_handlers: dict[str, str] = {}  # by call: its own on_machine_detection
         self._names = count(1)
         self._ended: AnyEvent | None = None
@@ -112,6 +111,7 @@ class LoopPatter(PatterBase, abc.ABC):
 
     def _forget(self) -> None:
         self._app_running: App | None = None
+        self._providers: dict[tuple[object, ...], tuple[AgentSpec, Agent]] = {}  # resolved into that app's tables
         self._ready: Ready[tuple[str, int]] = Ready(self._new_event)
         self._tunnel_ready: Ready[str] = Ready(self._new_event, "the tunnel had a name")
 
@@ -372,7 +372,7 @@ class LoopPatter(PatterBase, abc.ABC):
         if not isinstance(agent, Agent):
             raise ConfigError("agent must be made by phone.agent(...)")
         parts = (agent.engine, agent.stt, agent.llm, agent.tts, agent.tools, agent.guardrails, agent.hooks)
-        options = (agent.language, agent.model, agent.voice, agent.fallback_message)
+        options = (agent.vad, agent.built_in_tools, agent.language, agent.model, agent.voice, agent.fallback_message)
         key = (*map(id, (*parts, agent.text_transforms)), *options)
         known = self._providers.get(key)
         if known is None:
